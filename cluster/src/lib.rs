@@ -1,0 +1,1 @@
+//! An embedded TiKV and PD: one deterministic value, in process or behind real gRPC.

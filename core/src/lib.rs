@@ -1,0 +1,1 @@
+//! The protocol machines of a TiKV client: pure, deterministic, without I/O.

@@ -1,0 +1,1 @@
+//! Generates the committed code of tikv-proto from its .proto files.

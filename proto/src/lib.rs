@@ -1,0 +1,1 @@
+//! Wire messages of TiKV and PD.

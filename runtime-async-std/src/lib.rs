@@ -1,0 +1,1 @@
+//! Runs the TiKV client on async-std and smol.

@@ -1,0 +1,1 @@
+//! Runs the TiKV client on tokio.

@@ -1,0 +1,1 @@
+//! Tests that cross crates: recordings of real servers, adapter conformance, ported suites.

@@ -1,0 +1,1 @@
+//! gRPC over hyper's HTTP/2 connections, for any runtime.
