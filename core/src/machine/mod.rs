@@ -1,0 +1,2 @@
+mod rng;
+pub use rng::Rng;
