@@ -26,8 +26,8 @@
 //! - What is large and rare is boxed: region errors, key errors, execution details, and the less
 //!   frequent commands in the envelopes of the batch stream
 //!   ([`tikvpb::batch_commands_request::Request`] and its counterpart). A good answer is small.
-//! - Every message without floating-point numbers is `Eq` and `Hash`, and maps are ordered maps:
-//!   a message can be part of a hashed state.
+//! - Every message is `Eq` and `Hash`, and maps are ordered maps: a message can be part of a hashed
+//!   state. The few messages with floating-point numbers compare these by their bits.
 //! - A field unknown to these definitions is dropped by decoding. An enum field is an `i32`, so
 //!   that an unknown value survives; the getter named like the field maps it to the default.
 //!

@@ -14,7 +14,7 @@ pub struct VersionedKeyRange {
     #[prost(uint64, tag = "2")]
     pub read_ts: u64,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Request {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::kvrpcpb::Context>,
@@ -113,7 +113,7 @@ pub struct TableShardInfos {
     #[prost(message, repeated, tag = "2")]
     pub shard_infos: ::prost::alloc::vec::Vec<ShardInfo>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TiCiEstimateCountRequest {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::kvrpcpb::Context>,
@@ -146,7 +146,7 @@ pub struct TableRegions {
     #[prost(message, repeated, tag = "2")]
     pub regions: ::prost::alloc::vec::Vec<RegionInfo>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BatchRequest {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::kvrpcpb::Context>,
@@ -224,7 +224,7 @@ pub struct StoreBatchTaskResponse {
     #[prost(bool, tag = "7")]
     pub data_merged_into_response: bool,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DelegateRequest {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::kvrpcpb::Context>,

@@ -237,7 +237,7 @@ pub mod get_range_properties_response {
         pub value: ::prost::alloc::string::String,
     }
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FlashbackToVersionRequest {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::kvrpcpb::Context>,

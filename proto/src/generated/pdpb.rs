@@ -172,7 +172,7 @@ pub struct GetStoreRequest {
     #[prost(uint64, tag = "2")]
     pub store_id: u64,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStoreResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
@@ -647,7 +647,7 @@ pub struct PeerStat {
     #[prost(message, optional, tag = "7")]
     pub cpu_stats: ::core::option::Option<CpuStats>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreStats {
     #[prost(uint64, tag = "1")]
     pub store_id: u64,
@@ -734,7 +734,7 @@ pub struct DfsStatItem {
     #[prost(uint64, tag = "3")]
     pub write_requests: u64,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, Copy, ::prost::Message)]
 pub struct SlowTrend {
     #[prost(double, tag = "1")]
     pub cause_value: f64,
@@ -744,6 +744,23 @@ pub struct SlowTrend {
     pub result_value: f64,
     #[prost(double, tag = "4")]
     pub result_rate: f64,
+}
+impl ::core::cmp::PartialEq for SlowTrend {
+    fn eq(&self, other: &Self) -> bool {
+        self.cause_value.to_bits() == other.cause_value.to_bits()
+            && self.cause_rate.to_bits() == other.cause_rate.to_bits()
+            && self.result_value.to_bits() == other.result_value.to_bits()
+            && self.result_rate.to_bits() == other.result_rate.to_bits()
+    }
+}
+impl ::core::cmp::Eq for SlowTrend {}
+impl ::core::hash::Hash for SlowTrend {
+    fn hash<H: ::core::hash::Hasher>(&self, state: &mut H) {
+        ::core::hash::Hash::hash(&self.cause_value.to_bits(), state);
+        ::core::hash::Hash::hash(&self.cause_rate.to_bits(), state);
+        ::core::hash::Hash::hash(&self.result_value.to_bits(), state);
+        ::core::hash::Hash::hash(&self.result_rate.to_bits(), state);
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotStat {
@@ -778,7 +795,7 @@ pub struct StoreReport {
     #[prost(uint64, tag = "2")]
     pub step: u64,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreHeartbeatRequest {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<RequestHeader>,

@@ -22,7 +22,7 @@ pub struct ListResourceGroupsRequest {
     #[prost(message, optional, tag = "2")]
     pub keyspace_id: ::core::option::Option<KeyspaceIdValue>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListResourceGroupsResponse {
     #[prost(message, optional, tag = "1")]
     pub error: ::core::option::Option<Error>,
@@ -38,7 +38,7 @@ pub struct GetResourceGroupRequest {
     #[prost(message, optional, tag = "3")]
     pub keyspace_id: ::core::option::Option<KeyspaceIdValue>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetResourceGroupResponse {
     #[prost(message, optional, tag = "1")]
     pub error: ::core::option::Option<Error>,
@@ -59,7 +59,7 @@ pub struct DeleteResourceGroupResponse {
     #[prost(string, tag = "2")]
     pub body: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutResourceGroupRequest {
     #[prost(message, optional, tag = "1")]
     pub group: ::core::option::Option<ResourceGroup>,
@@ -71,7 +71,7 @@ pub struct PutResourceGroupResponse {
     #[prost(string, tag = "2")]
     pub body: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenBucketsRequest {
     #[prost(message, repeated, tag = "1")]
     pub requests: ::prost::alloc::vec::Vec<TokenBucketRequest>,
@@ -80,7 +80,7 @@ pub struct TokenBucketsRequest {
     #[prost(uint64, tag = "3")]
     pub client_unique_id: u64,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenBucketRequest {
     #[prost(string, tag = "1")]
     pub resource_group_name: ::prost::alloc::string::String,
@@ -97,17 +97,17 @@ pub struct TokenBucketRequest {
 }
 /// Nested message and enum types in `TokenBucketRequest`.
 pub mod token_bucket_request {
-    #[derive(Clone, PartialEq, ::prost::Message)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct RequestRu {
         #[prost(message, repeated, tag = "1")]
         pub request_r_u: ::prost::alloc::vec::Vec<super::RequestUnitItem>,
     }
-    #[derive(Clone, PartialEq, ::prost::Message)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct RequestRawResource {
         #[prost(message, repeated, tag = "1")]
         pub request_raw_resource: ::prost::alloc::vec::Vec<super::RawResourceItem>,
     }
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Request {
         #[prost(message, tag = "2")]
         RuItems(RequestRu),
@@ -115,14 +115,14 @@ pub mod token_bucket_request {
         RawResourceItems(RequestRawResource),
     }
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenBucketsResponse {
     #[prost(message, optional, tag = "1")]
     pub error: ::core::option::Option<Error>,
     #[prost(message, repeated, tag = "2")]
     pub responses: ::prost::alloc::vec::Vec<TokenBucketResponse>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenBucketResponse {
     #[prost(string, tag = "1")]
     pub resource_group_name: ::prost::alloc::string::String,
@@ -133,7 +133,7 @@ pub struct TokenBucketResponse {
     #[prost(message, optional, tag = "4")]
     pub keyspace_id: ::core::option::Option<KeyspaceIdValue>,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantedRuTokenBucket {
     #[prost(enumeration = "RequestUnitType", tag = "1")]
     pub r#type: i32,
@@ -142,7 +142,7 @@ pub struct GrantedRuTokenBucket {
     #[prost(int64, tag = "3")]
     pub trickle_time_ms: i64,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantedRawResourceTokenBucket {
     #[prost(enumeration = "RawResourceType", tag = "1")]
     pub r#type: i32,
@@ -151,7 +151,7 @@ pub struct GrantedRawResourceTokenBucket {
     #[prost(int64, tag = "3")]
     pub trickle_time_ms: i64,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, Copy, ::prost::Message)]
 pub struct Consumption {
     #[prost(double, tag = "1")]
     pub r_r_u: f64,
@@ -180,21 +180,82 @@ pub struct Consumption {
     #[prost(double, tag = "13")]
     pub tiflash_r_u_v2: f64,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+impl ::core::cmp::PartialEq for Consumption {
+    fn eq(&self, other: &Self) -> bool {
+        self.r_r_u.to_bits() == other.r_r_u.to_bits()
+            && self.w_r_u.to_bits() == other.w_r_u.to_bits()
+            && self.read_bytes.to_bits() == other.read_bytes.to_bits()
+            && self.write_bytes.to_bits() == other.write_bytes.to_bits()
+            && self.total_cpu_time_ms.to_bits() == other.total_cpu_time_ms.to_bits()
+            && self.sql_layer_cpu_time_ms.to_bits() == other.sql_layer_cpu_time_ms.to_bits()
+            && self.kv_read_rpc_count.to_bits() == other.kv_read_rpc_count.to_bits()
+            && self.kv_write_rpc_count.to_bits() == other.kv_write_rpc_count.to_bits()
+            && self.read_cross_az_traffic_bytes == other.read_cross_az_traffic_bytes
+            && self.write_cross_az_traffic_bytes == other.write_cross_az_traffic_bytes
+            && self.tikv_r_u_v2.to_bits() == other.tikv_r_u_v2.to_bits()
+            && self.tidb_r_u_v2.to_bits() == other.tidb_r_u_v2.to_bits()
+            && self.tiflash_r_u_v2.to_bits() == other.tiflash_r_u_v2.to_bits()
+    }
+}
+impl ::core::cmp::Eq for Consumption {}
+impl ::core::hash::Hash for Consumption {
+    fn hash<H: ::core::hash::Hasher>(&self, state: &mut H) {
+        ::core::hash::Hash::hash(&self.r_r_u.to_bits(), state);
+        ::core::hash::Hash::hash(&self.w_r_u.to_bits(), state);
+        ::core::hash::Hash::hash(&self.read_bytes.to_bits(), state);
+        ::core::hash::Hash::hash(&self.write_bytes.to_bits(), state);
+        ::core::hash::Hash::hash(&self.total_cpu_time_ms.to_bits(), state);
+        ::core::hash::Hash::hash(&self.sql_layer_cpu_time_ms.to_bits(), state);
+        ::core::hash::Hash::hash(&self.kv_read_rpc_count.to_bits(), state);
+        ::core::hash::Hash::hash(&self.kv_write_rpc_count.to_bits(), state);
+        ::core::hash::Hash::hash(&self.read_cross_az_traffic_bytes, state);
+        ::core::hash::Hash::hash(&self.write_cross_az_traffic_bytes, state);
+        ::core::hash::Hash::hash(&self.tikv_r_u_v2.to_bits(), state);
+        ::core::hash::Hash::hash(&self.tidb_r_u_v2.to_bits(), state);
+        ::core::hash::Hash::hash(&self.tiflash_r_u_v2.to_bits(), state);
+    }
+}
+#[derive(Clone, Copy, ::prost::Message)]
 pub struct RequestUnitItem {
     #[prost(enumeration = "RequestUnitType", tag = "1")]
     pub r#type: i32,
     #[prost(double, tag = "2")]
     pub value: f64,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+impl ::core::cmp::PartialEq for RequestUnitItem {
+    fn eq(&self, other: &Self) -> bool {
+        self.r#type == other.r#type
+            && self.value.to_bits() == other.value.to_bits()
+    }
+}
+impl ::core::cmp::Eq for RequestUnitItem {}
+impl ::core::hash::Hash for RequestUnitItem {
+    fn hash<H: ::core::hash::Hasher>(&self, state: &mut H) {
+        ::core::hash::Hash::hash(&self.r#type, state);
+        ::core::hash::Hash::hash(&self.value.to_bits(), state);
+    }
+}
+#[derive(Clone, Copy, ::prost::Message)]
 pub struct RawResourceItem {
     #[prost(enumeration = "RawResourceType", tag = "1")]
     pub r#type: i32,
     #[prost(double, tag = "2")]
     pub value: f64,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+impl ::core::cmp::PartialEq for RawResourceItem {
+    fn eq(&self, other: &Self) -> bool {
+        self.r#type == other.r#type
+            && self.value.to_bits() == other.value.to_bits()
+    }
+}
+impl ::core::cmp::Eq for RawResourceItem {}
+impl ::core::hash::Hash for RawResourceItem {
+    fn hash<H: ::core::hash::Hasher>(&self, state: &mut H) {
+        ::core::hash::Hash::hash(&self.r#type, state);
+        ::core::hash::Hash::hash(&self.value.to_bits(), state);
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResourceGroup {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -215,12 +276,12 @@ pub struct ResourceGroup {
     #[prost(message, optional, tag = "9")]
     pub keyspace_id: ::core::option::Option<KeyspaceIdValue>,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupRequestUnitSettings {
     #[prost(message, optional, tag = "1")]
     pub r_u: ::core::option::Option<TokenBucket>,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupRawResourceSettings {
     #[prost(message, optional, tag = "1")]
     pub cpu: ::core::option::Option<TokenBucket>,
@@ -229,14 +290,27 @@ pub struct GroupRawResourceSettings {
     #[prost(message, optional, tag = "3")]
     pub io_write: ::core::option::Option<TokenBucket>,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, Copy, ::prost::Message)]
 pub struct TokenBucket {
     #[prost(message, optional, tag = "1")]
     pub settings: ::core::option::Option<TokenLimitSettings>,
     #[prost(double, tag = "2")]
     pub tokens: f64,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+impl ::core::cmp::PartialEq for TokenBucket {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings
+            && self.tokens.to_bits() == other.tokens.to_bits()
+    }
+}
+impl ::core::cmp::Eq for TokenBucket {}
+impl ::core::hash::Hash for TokenBucket {
+    fn hash<H: ::core::hash::Hasher>(&self, state: &mut H) {
+        ::core::hash::Hash::hash(&self.settings, state);
+        ::core::hash::Hash::hash(&self.tokens.to_bits(), state);
+    }
+}
+#[derive(Clone, Copy, ::prost::Message)]
 pub struct TokenLimitSettings {
     #[prost(uint64, tag = "1")]
     pub fill_rate: u64,
@@ -244,6 +318,21 @@ pub struct TokenLimitSettings {
     pub burst_limit: i64,
     #[prost(double, tag = "3")]
     pub max_tokens: f64,
+}
+impl ::core::cmp::PartialEq for TokenLimitSettings {
+    fn eq(&self, other: &Self) -> bool {
+        self.fill_rate == other.fill_rate
+            && self.burst_limit == other.burst_limit
+            && self.max_tokens.to_bits() == other.max_tokens.to_bits()
+    }
+}
+impl ::core::cmp::Eq for TokenLimitSettings {}
+impl ::core::hash::Hash for TokenLimitSettings {
+    fn hash<H: ::core::hash::Hasher>(&self, state: &mut H) {
+        ::core::hash::Hash::hash(&self.fill_rate, state);
+        ::core::hash::Hash::hash(&self.burst_limit, state);
+        ::core::hash::Hash::hash(&self.max_tokens.to_bits(), state);
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Error {
