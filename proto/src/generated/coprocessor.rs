@@ -14,12 +14,15 @@ pub struct VersionedKeyRange {
     #[prost(uint64, tag = "2")]
     pub read_ts: u64,
 }
+/// Runs a plan over key ranges of one region.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Request {
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::kvrpcpb::Context>,
+    /// Kind of the plan: 103 for a query plan, 104 for statistics, 105 for a checksum.
     #[prost(int64, tag = "2")]
     pub tp: i64,
+    /// The plan, encoded.
     #[prost(bytes = "bytes", tag = "3")]
     pub data: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "7")]
@@ -63,6 +66,7 @@ pub struct Response {
     pub region_error: ::core::option::Option<
         ::prost::alloc::boxed::Box<super::errorpb::Error>,
     >,
+    /// A lock is in the way; resolve it and ask again.
     #[prost(message, optional, tag = "3")]
     pub locked: ::core::option::Option<super::kvrpcpb::LockInfo>,
     #[prost(string, tag = "4")]
@@ -186,6 +190,7 @@ pub struct BatchResponse {
     #[prost(message, repeated, tag = "5")]
     pub retry_shards: ::prost::alloc::vec::Vec<ShardInfo>,
 }
+/// A further region of the same store, whose part of the plan rides along with a request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreBatchTask {
     #[prost(uint64, tag = "1")]
@@ -224,6 +229,7 @@ pub struct StoreBatchTaskResponse {
     #[prost(bool, tag = "7")]
     pub data_merged_into_response: bool,
 }
+/// Fetches in-memory data and a snapshot of a range, to run a plan elsewhere.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DelegateRequest {
     #[prost(message, optional, tag = "1")]

@@ -7,6 +7,7 @@ pub struct WaitForEntriesResponse {
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<WaitForEntry>,
 }
+/// One transaction waits for another.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitForEntry {
     #[prost(uint64, tag = "1")]

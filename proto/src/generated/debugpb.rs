@@ -173,6 +173,7 @@ pub struct Property {
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
 }
+/// Asks for what the storage engine knows about a region: sizes, counts, a middle key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRegionPropertiesRequest {
     #[prost(uint64, tag = "1")]

@@ -29,8 +29,10 @@ pub struct WatchRequest {
     pub header: ::core::option::Option<RequestHeader>,
     #[prost(bytes = "bytes", tag = "2")]
     pub key: ::prost::bytes::Bytes,
+    /// Empty: only `key`; a single zero byte: everything from `key` on; otherwise the excluded end.
     #[prost(bytes = "bytes", tag = "3")]
     pub range_end: ::prost::bytes::Bytes,
+    /// The first revision to report; zero: from now on.
     #[prost(int64, tag = "4")]
     pub start_revision: i64,
     #[prost(bool, tag = "5")]
@@ -40,6 +42,7 @@ pub struct WatchRequest {
 pub struct WatchResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
+    /// Not zero: the revision asked for is gone; start again above this one.
     #[prost(int64, tag = "2")]
     pub compact_revision: i64,
     #[prost(message, repeated, tag = "3")]
@@ -64,6 +67,7 @@ pub struct GetResponse {
     pub header: ::core::option::Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
     pub kvs: ::prost::alloc::vec::Vec<KeyValue>,
+    /// More keys were in the range than `limit`.
     #[prost(bool, tag = "3")]
     pub more: bool,
     #[prost(int64, tag = "4")]
@@ -124,6 +128,7 @@ pub struct KeyValue {
     #[prost(int64, tag = "6")]
     pub lease: i64,
 }
+/// One change, as a watch reports it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Event {
     #[prost(enumeration = "event::EventType", tag = "1")]

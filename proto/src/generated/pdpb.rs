@@ -55,17 +55,21 @@ pub struct GlobalConfigItem {
     #[prost(bytes = "bytes", tag = "5")]
     pub payload: ::prost::bytes::Bytes,
 }
+/// Which cluster is meant, and who asks.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RequestHeader {
+    /// Refused when it is not the server's; zero only where the method does not check.
     #[prost(uint64, tag = "1")]
     pub cluster_id: u64,
     #[prost(uint64, tag = "2")]
     pub sender_id: u64,
     #[prost(string, tag = "3")]
     pub caller_id: ::prost::alloc::string::String,
+    /// Who asks, for statistics.
     #[prost(string, tag = "4")]
     pub caller_component: ::prost::alloc::string::String,
 }
+/// Which cluster answers. Errors of PD travel here, in an otherwise successful answer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResponseHeader {
     #[prost(uint64, tag = "1")]
@@ -80,24 +84,31 @@ pub struct Error {
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
 }
+/// Asks for a number of consecutive timestamps.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TsoRequest {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<RequestHeader>,
     #[prost(uint32, tag = "2")]
     pub count: u32,
+    /// `global` or empty; local timestamps are gone.
     #[prost(string, tag = "3")]
     pub dc_location: ::prost::alloc::string::String,
 }
+/// Milliseconds, and a counter within the millisecond. On the wire of TiKV both are one number:
+/// physical << 18 | logical.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Timestamp {
+    /// Milliseconds since 1970.
     #[prost(int64, tag = "1")]
     pub physical: i64,
     #[prost(int64, tag = "2")]
     pub logical: i64,
+    /// Low bits of `logical` that distinguish data centres.
     #[prost(uint32, tag = "3")]
     pub suffix_bits: u32,
 }
+/// The last of the `count` timestamps allotted; the others precede it directly.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TsoResponse {
     #[prost(message, optional, tag = "1")]
@@ -165,6 +176,7 @@ pub struct IsSnapshotRecoveringResponse {
     #[prost(bool, tag = "2")]
     pub marked: bool,
 }
+/// Finds a store by its number.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStoreRequest {
     #[prost(message, optional, tag = "1")]
@@ -197,6 +209,7 @@ pub struct PutStoreResponse {
         super::replication_modepb::ReplicationStatus,
     >,
 }
+/// Lists the stores.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetAllStoresRequest {
     #[prost(message, optional, tag = "1")]
@@ -211,6 +224,7 @@ pub struct GetAllStoresResponse {
     #[prost(message, repeated, tag = "2")]
     pub stores: ::prost::alloc::vec::Vec<super::metapb::Store>,
 }
+/// Finds the region that contains a key; for GetPrevRegion, the one before that.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRegionRequest {
     #[prost(message, optional, tag = "1")]
@@ -220,21 +234,26 @@ pub struct GetRegionRequest {
     #[prost(bool, tag = "3")]
     pub need_buckets: bool,
 }
+/// Without `region` when nothing was found.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRegionResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
     #[prost(message, optional, tag = "2")]
     pub region: ::core::option::Option<super::metapb::Region>,
+    /// Absent, or without number, if PD does not know one.
     #[prost(message, optional, tag = "3")]
     pub leader: ::core::option::Option<super::metapb::Peer>,
+    /// Replicas that do not respond.
     #[prost(message, repeated, tag = "5")]
     pub down_peers: ::prost::alloc::vec::Vec<PeerStats>,
+    /// Replicas that lag far behind.
     #[prost(message, repeated, tag = "6")]
     pub pending_peers: ::prost::alloc::vec::Vec<super::metapb::Peer>,
     #[prost(message, optional, tag = "7")]
     pub buckets: ::core::option::Option<super::metapb::Buckets>,
 }
+/// Finds a region by its number.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRegionByIdRequest {
     #[prost(message, optional, tag = "1")]
@@ -244,6 +263,8 @@ pub struct GetRegionByIdRequest {
     #[prost(bool, tag = "3")]
     pub need_buckets: bool,
 }
+/// Looks up many regions at once: by number, by a key they contain, and by a key in the region that
+/// follows (`prev_keys`).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueryRegionRequest {
     #[prost(message, optional, tag = "1")]
@@ -257,10 +278,12 @@ pub struct QueryRegionRequest {
     #[prost(bytes = "bytes", repeated, tag = "5")]
     pub prev_keys: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
+/// The regions found, each once, and for each key asked about the number of its region.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueryRegionResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
+    /// For each of `keys` the number of its region; zero: none.
     #[prost(uint64, repeated, tag = "2")]
     pub key_id_map: ::prost::alloc::vec::Vec<u64>,
     #[prost(uint64, repeated, tag = "3")]
@@ -281,17 +304,20 @@ pub struct RegionResponse {
     #[prost(message, optional, tag = "5")]
     pub buckets: ::core::option::Option<super::metapb::Buckets>,
 }
+/// Lists regions in the order of their keys.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScanRegionsRequest {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<RequestHeader>,
     #[prost(bytes = "bytes", tag = "2")]
     pub start_key: ::prost::bytes::Bytes,
+    /// At most so many; not positive: all.
     #[prost(int32, tag = "3")]
     pub limit: i32,
     #[prost(bytes = "bytes", tag = "4")]
     pub end_key: ::prost::bytes::Bytes,
 }
+/// A region with its replicas' states, as PD knows it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Region {
     #[prost(message, optional, tag = "1")]
@@ -309,6 +335,7 @@ pub struct Region {
 pub struct ScanRegionsResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
+    /// `region_metas` and `leaders` repeat `regions` for old clients.
     #[prost(message, repeated, tag = "2")]
     pub region_metas: ::prost::alloc::vec::Vec<super::metapb::Region>,
     #[prost(message, repeated, tag = "3")]
@@ -323,6 +350,7 @@ pub struct KeyRange {
     #[prost(bytes = "bytes", tag = "2")]
     pub end_key: ::prost::bytes::Bytes,
 }
+/// Lists the regions of several ranges.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BatchScanRegionsRequest {
     #[prost(message, optional, tag = "1")]
@@ -333,6 +361,7 @@ pub struct BatchScanRegionsRequest {
     pub ranges: ::prost::alloc::vec::Vec<KeyRange>,
     #[prost(int32, tag = "4")]
     pub limit: i32,
+    /// Fail if a part of the ranges belongs to no region.
     #[prost(bool, tag = "5")]
     pub contain_all_key_range: bool,
 }
@@ -367,6 +396,7 @@ pub struct PutClusterConfigResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
 }
+/// A server of PD.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {
     #[prost(string, tag = "1")]
@@ -388,6 +418,7 @@ pub struct Member {
     #[prost(string, tag = "9")]
     pub dc_location: ::prost::alloc::string::String,
 }
+/// Lists the servers of PD and their leader. Needs no cluster number; it is how clients learn it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetMembersRequest {
     #[prost(message, optional, tag = "1")]
@@ -399,8 +430,10 @@ pub struct GetMembersResponse {
     pub header: ::core::option::Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
     pub members: ::prost::alloc::vec::Vec<Member>,
+    /// The one that answers requests.
     #[prost(message, optional, tag = "3")]
     pub leader: ::core::option::Option<Member>,
+    /// The one that leads the storage inside PD; normally the same.
     #[prost(message, optional, tag = "4")]
     pub etcd_leader: ::core::option::Option<Member>,
     #[prost(btree_map = "string, message", tag = "5")]
@@ -409,6 +442,7 @@ pub struct GetMembersResponse {
         Member,
     >,
 }
+/// Asks whether timestamps come from PD itself or from separate servers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetClusterInfoRequest {
     #[prost(message, optional, tag = "1")]
@@ -420,9 +454,11 @@ pub struct GetClusterInfoResponse {
     pub header: ::core::option::Option<ResponseHeader>,
     #[prost(enumeration = "ServiceMode", repeated, tag = "2")]
     pub service_modes: ::prost::alloc::vec::Vec<i32>,
+    /// Where the timestamp servers are, if separate.
     #[prost(string, repeated, tag = "3")]
     pub tso_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// For how long a replica has been silent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerStats {
     #[prost(message, optional, tag = "1")]
@@ -430,6 +466,7 @@ pub struct PeerStats {
     #[prost(uint64, tag = "2")]
     pub down_seconds: u64,
 }
+/// From a leader: the state and load of its region.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RegionHeartbeatRequest {
     #[prost(message, optional, tag = "1")]
@@ -524,6 +561,7 @@ pub struct ChangeSplit {
     #[prost(bool, tag = "1")]
     pub auto_split_enabled: bool,
 }
+/// To a leader: what to do with its region, at most one thing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RegionHeartbeatResponse {
     #[prost(message, optional, tag = "1")]
@@ -795,6 +833,7 @@ pub struct StoreReport {
     #[prost(uint64, tag = "2")]
     pub step: u64,
 }
+/// From a store: its state and load.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreHeartbeatRequest {
     #[prost(message, optional, tag = "1")]
@@ -870,6 +909,7 @@ pub struct StoreHeartbeatResponse {
     #[prost(enumeration = "super::metapb::NodeState", tag = "8")]
     pub state: i32,
 }
+/// Spreads regions evenly over the stores.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScatterRegionRequest {
     #[prost(message, optional, tag = "1")]
@@ -881,6 +921,7 @@ pub struct ScatterRegionRequest {
     pub region: ::core::option::Option<super::metapb::Region>,
     #[prost(message, optional, tag = "4")]
     pub leader: ::core::option::Option<super::metapb::Peer>,
+    /// Regions of one group are spread evenly, independently of other groups.
     #[prost(string, tag = "5")]
     pub group: ::prost::alloc::string::String,
     #[prost(uint64, repeated, tag = "6")]
@@ -899,6 +940,7 @@ pub struct ScatterRegionResponse {
     #[prost(uint64, repeated, tag = "3")]
     pub failed_regions_id: ::prost::alloc::vec::Vec<u64>,
 }
+/// Asks below which timestamp versions may be gone.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetGcSafePointRequest {
     #[prost(message, optional, tag = "1")]
@@ -925,12 +967,14 @@ pub struct UpdateGcSafePointResponse {
     #[prost(uint64, tag = "2")]
     pub new_safe_point: u64,
 }
+/// Keeps data of a service from being collected, for a limited time.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateServiceGcSafePointRequest {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<RequestHeader>,
     #[prost(bytes = "bytes", tag = "2")]
     pub service_id: ::prost::bytes::Bytes,
+    /// Seconds; not positive removes the entry.
     #[prost(int64, tag = "3")]
     pub ttl: i64,
     #[prost(uint64, tag = "4")]
@@ -944,6 +988,7 @@ pub struct UpdateServiceGcSafePointResponse {
     pub service_id: ::prost::bytes::Bytes,
     #[prost(int64, tag = "3")]
     pub ttl: i64,
+    /// The minimum over all services: if it exceeds what was asked for, the request came too late.
     #[prost(uint64, tag = "4")]
     pub min_safe_point: u64,
 }
@@ -1097,6 +1142,7 @@ pub struct GetAllGcSafePointV2Response {
     #[prost(int64, tag = "3")]
     pub revision: i64,
 }
+/// A keyspace; without this message, the keys outside of all keyspaces.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyspaceScope {
     #[prost(oneof = "keyspace_scope::Keyspace", tags = "1, 2")]
@@ -1112,6 +1158,8 @@ pub mod keyspace_scope {
         KeyspaceIdentity(super::super::apipb::KeyspaceIdentity),
     }
 }
+/// Second step of garbage collection: versions that only reads below the point could see may be
+/// dropped.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdvanceGcSafePointRequest {
     #[prost(message, optional, tag = "1")]
@@ -1130,6 +1178,7 @@ pub struct AdvanceGcSafePointResponse {
     #[prost(uint64, tag = "3")]
     pub new_gc_safe_point: u64,
 }
+/// First step of garbage collection: no transaction may start at or read below the point any more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdvanceTxnSafePointRequest {
     #[prost(message, optional, tag = "1")]
@@ -1147,9 +1196,11 @@ pub struct AdvanceTxnSafePointResponse {
     pub old_txn_safe_point: u64,
     #[prost(uint64, tag = "3")]
     pub new_txn_safe_point: u64,
+    /// What kept the point from reaching its target; empty if it did.
     #[prost(string, tag = "4")]
     pub blocker_description: ::prost::alloc::string::String,
 }
+/// Keeps the safe points of a keyspace from passing a timestamp, for a limited time.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetGcBarrierRequest {
     #[prost(message, optional, tag = "1")]
@@ -1195,6 +1246,7 @@ pub struct DeleteGcBarrierResponse {
     #[prost(message, optional, tag = "2")]
     pub deleted_barrier_info: ::core::option::Option<GcBarrierInfo>,
 }
+/// The same for all keyspaces.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetGlobalGcBarrierRequest {
     #[prost(message, optional, tag = "1")]
@@ -1247,6 +1299,7 @@ pub struct GetGcStateRequest {
     #[prost(bool, tag = "4")]
     pub include_global_gc_barriers: bool,
 }
+/// How far garbage collection has come in a keyspace, and what holds it up.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GcState {
     #[prost(message, optional, tag = "1")]
@@ -1303,6 +1356,7 @@ pub struct RegionStat {
     #[prost(uint64, tag = "4")]
     pub keys_read: u64,
 }
+/// Between servers of PD: follow the changes of regions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SyncRegionRequest {
     #[prost(message, optional, tag = "1")]
@@ -1341,6 +1395,7 @@ pub struct SyncRegionResponse {
     #[prost(message, repeated, tag = "17")]
     pub pending_peers: ::prost::alloc::vec::Vec<Peers>,
 }
+/// Asks what is being done with a region.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetOperatorRequest {
     #[prost(message, optional, tag = "1")]
@@ -1354,6 +1409,7 @@ pub struct GetOperatorResponse {
     pub header: ::core::option::Option<ResponseHeader>,
     #[prost(uint64, tag = "2")]
     pub region_id: u64,
+    /// Name of the operation, `scatter-region` for example.
     #[prost(bytes = "bytes", tag = "3")]
     pub desc: ::prost::bytes::Bytes,
     #[prost(enumeration = "OperatorStatus", tag = "4")]
@@ -1379,6 +1435,7 @@ pub struct SyncMaxTsResponse {
     #[prost(string, repeated, tag = "3")]
     pub synced_dcs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// Splits regions at given keys.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SplitRegionsRequest {
     #[prost(message, optional, tag = "1")]
@@ -1397,6 +1454,7 @@ pub struct SplitRegionsResponse {
     #[prost(uint64, repeated, tag = "3")]
     pub regions_id: ::prost::alloc::vec::Vec<u64>,
 }
+/// Splits regions at given keys, and spreads the parts over the stores.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SplitAndScatterRegionsRequest {
     #[prost(message, optional, tag = "1")]
@@ -1495,6 +1553,7 @@ pub struct ReportMinResolvedTsResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
 }
+/// Stores a timestamp on behalf of clients, who read as of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetExternalTimestampRequest {
     #[prost(message, optional, tag = "1")]
@@ -1519,6 +1578,7 @@ pub struct GetExternalTimestampResponse {
     #[prost(uint64, tag = "2")]
     pub timestamp: u64,
 }
+/// Asks for the smallest timestamp among all keyspace groups.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetMinTsRequest {
     #[prost(message, optional, tag = "1")]
@@ -1557,6 +1617,7 @@ impl EventType {
         }
     }
 }
+/// Kinds of failures of PD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ErrorType {
@@ -1618,6 +1679,7 @@ impl ErrorType {
         }
     }
 }
+/// Whether PD serves everything itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ServiceMode {

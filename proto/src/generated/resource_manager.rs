@@ -71,6 +71,7 @@ pub struct PutResourceGroupResponse {
     #[prost(string, tag = "2")]
     pub body: ::prost::alloc::string::String,
 }
+/// Reports consumption and asks for tokens, for several groups at once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenBucketsRequest {
     #[prost(message, repeated, tag = "1")]
@@ -133,6 +134,7 @@ pub struct TokenBucketResponse {
     #[prost(message, optional, tag = "4")]
     pub keyspace_id: ::core::option::Option<KeyspaceIdValue>,
 }
+/// Tokens granted: at once, or spread evenly over `trickle_time_ms`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantedRuTokenBucket {
     #[prost(enumeration = "RequestUnitType", tag = "1")]
@@ -151,8 +153,10 @@ pub struct GrantedRawResourceTokenBucket {
     #[prost(int64, tag = "3")]
     pub trickle_time_ms: i64,
 }
+/// What has been used up, in request units and in what they are made of.
 #[derive(Clone, Copy, ::prost::Message)]
 pub struct Consumption {
+    /// Request units for reading and for writing.
     #[prost(double, tag = "1")]
     pub r_r_u: f64,
     #[prost(double, tag = "2")]
@@ -255,6 +259,7 @@ impl ::core::hash::Hash for RawResourceItem {
         ::core::hash::Hash::hash(&self.value.to_bits(), state);
     }
 }
+/// A group with its budget.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResourceGroup {
     #[prost(string, tag = "1")]
@@ -310,10 +315,13 @@ impl ::core::hash::Hash for TokenBucket {
         ::core::hash::Hash::hash(&self.tokens.to_bits(), state);
     }
 }
+/// How fast a bucket fills, and how much it holds.
 #[derive(Clone, Copy, ::prost::Message)]
 pub struct TokenLimitSettings {
+    /// Tokens each second.
     #[prost(uint64, tag = "1")]
     pub fill_rate: u64,
+    /// Capacity; negative: unlimited.
     #[prost(int64, tag = "2")]
     pub burst_limit: i64,
     #[prost(double, tag = "3")]
@@ -355,6 +363,7 @@ pub struct RunawayWatch {
     #[prost(enumeration = "RunawayWatchType", tag = "2")]
     pub r#type: i32,
 }
+/// What happens to a query that takes too much.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunawaySettings {
     #[prost(message, optional, tag = "1")]

@@ -31,6 +31,7 @@ pub mod deadlock_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Served by the store that leads the first region.
     #[derive(Debug)]
     pub struct DeadlockServer<T> {
         inner: Arc<T>,

@@ -190,6 +190,7 @@ pub mod debug_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Inspection of one store.
     #[derive(Debug)]
     pub struct DebugServer<T> {
         inner: Arc<T>,

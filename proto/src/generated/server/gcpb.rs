@@ -49,6 +49,7 @@ pub mod gc_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Garbage collection by keyspace; superseded.
     #[derive(Debug)]
     pub struct GcServer<T> {
         inner: Arc<T>,

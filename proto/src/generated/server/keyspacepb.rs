@@ -49,6 +49,7 @@ pub mod namespace_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Administration of namespaces, which hold keyspaces.
     #[derive(Debug)]
     pub struct NamespaceServer<T> {
         inner: Arc<T>,
@@ -414,6 +415,7 @@ pub mod keyspace_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Administration of keyspaces.
     #[derive(Debug)]
     pub struct KeyspaceServer<T> {
         inner: Arc<T>,

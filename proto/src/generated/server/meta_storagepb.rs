@@ -40,6 +40,7 @@ pub mod meta_storage_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Reading, writing and watching keys inside PD.
     #[derive(Debug)]
     pub struct MetaStorageServer<T> {
         inner: Arc<T>,

@@ -21,6 +21,7 @@ pub mod pd_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Served by followers too; how clients find the leader.
         async fn get_members(
             &self,
             request: tonic::Request<super::GetMembersRequest>,
@@ -30,6 +31,7 @@ pub mod pd_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Each request on the stream gets one answer, in order.
         async fn tso(
             &self,
             request: tonic::Request<tonic::Streaming<super::TsoRequest>>,
@@ -120,6 +122,7 @@ pub mod pd_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// The region that contains a key.
         async fn get_region(
             &self,
             request: tonic::Request<super::GetRegionRequest>,
@@ -129,6 +132,7 @@ pub mod pd_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// The region before the one that contains a key.
         async fn get_prev_region(
             &self,
             request: tonic::Request<super::GetRegionRequest>,
@@ -147,6 +151,7 @@ pub mod pd_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Each request on the stream gets one answer, in order.
         async fn query_region(
             &self,
             request: tonic::Request<tonic::Streaming<super::QueryRegionRequest>>,
@@ -508,6 +513,7 @@ pub mod pd_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// What every server of PD serves; most methods only by the leader.
     #[derive(Debug)]
     pub struct PdServer<T> {
         inner: Arc<T>,

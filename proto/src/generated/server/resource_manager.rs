@@ -67,6 +67,7 @@ pub mod resource_manager_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Administration of resource groups, and the stream of tokens.
     #[derive(Debug)]
     pub struct ResourceManagerServer<T> {
         inner: Arc<T>,

@@ -78,6 +78,7 @@ pub mod router_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Region lookups; any follower can answer.
     #[derive(Debug)]
     pub struct RouterServer<T> {
         inner: Arc<T>,

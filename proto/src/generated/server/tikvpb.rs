@@ -401,6 +401,7 @@ pub mod tikv_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Between stores.
         async fn raft(
             &self,
             request: tonic::Request<
@@ -412,6 +413,7 @@ pub mod tikv_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Between stores.
         async fn batch_raft(
             &self,
             request: tonic::Request<tonic::Streaming<super::BatchRaftMessage>>,
@@ -421,6 +423,7 @@ pub mod tikv_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Between stores.
         async fn snapshot(
             &self,
             request: tonic::Request<
@@ -432,6 +435,7 @@ pub mod tikv_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Between stores.
         async fn tablet_snapshot(
             &self,
             request: tonic::Request<
@@ -481,6 +485,7 @@ pub mod tikv_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// The stream on which clients send most of the commands above, many in one message.
         async fn batch_commands(
             &self,
             request: tonic::Request<tonic::Streaming<super::BatchCommandsRequest>>,
@@ -535,6 +540,7 @@ pub mod tikv_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        /// Between stores.
         async fn check_leader(
             &self,
             request: tonic::Request<super::super::kvrpcpb::CheckLeaderRequest>,
@@ -673,6 +679,7 @@ pub mod tikv_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// What every store serves.
     #[derive(Debug)]
     pub struct TikvServer<T> {
         inner: Arc<T>,
@@ -4244,6 +4251,7 @@ pub mod versioned_kv_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Coprocessor reads at a version for each range.
     #[derive(Debug)]
     pub struct VersionedKvServer<T> {
         inner: Arc<T>,

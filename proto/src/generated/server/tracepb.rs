@@ -22,6 +22,7 @@ pub mod trace_record_pub_sub_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Traces, as they are recorded.
     #[derive(Debug)]
     pub struct TraceRecordPubSubServer<T> {
         inner: Arc<T>,

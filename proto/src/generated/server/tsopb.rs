@@ -40,6 +40,7 @@ pub mod tso_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
+    /// Timestamps, where they do not come from PD itself.
     #[derive(Debug)]
     pub struct TsoServer<T> {
         inner: Arc<T>,
