@@ -326,6 +326,10 @@ fn buckets_inside_the_keyspace_keep_their_borders() {
     // A region that begins with the keyspace.
     let first = vec![ours(b""), ours(b"b")];
     assert_eq!(v2().decode_bucket_keys(first), Ok(keys(&[b"", b"b"])));
+    // And one that ends with it.
+    let last = vec![ours(b"a"), ours(b"b"), border(END)];
+    let expected = keys(&[b"a", b"b", b""]);
+    assert_eq!(v2().decode_bucket_keys(last), Ok(expected));
     assert_eq!(v2().decode_bucket_keys(Vec::new()), Ok(Vec::new()));
     let broken = vec![ours(b"a"), key(b"b"), ours(b"c")];
     assert!(v2().decode_bucket_keys(broken).unwrap_err().is_malformed());
