@@ -37,7 +37,7 @@ impl Lookup {
         pdpb::GetRegionResponse {
             header: Some(self.headers.ok()),
             region: Some(region.meta.clone()),
-            leader: region.leader.clone(),
+            leader: region.leader,
             down_peers: region.down_peers.clone(),
             pending_peers: region.pending_peers.clone(),
             buckets: self.buckets_of(region),
@@ -52,7 +52,7 @@ impl Lookup {
     fn listed(self, region: &RegionInfo) -> pdpb::Region {
         pdpb::Region {
             region: Some(region.meta.clone()),
-            leader: Some(region.leader.clone().unwrap_or_default()),
+            leader: Some(region.leader.unwrap_or_default()),
             down_peers: region.down_peers.clone(),
             pending_peers: region.pending_peers.clone(),
             buckets: self.buckets_of(region),
@@ -84,7 +84,7 @@ impl Lookup {
         pdpb::ScanRegionsResponse {
             header: Some(self.headers.ok()),
             region_metas: listed.iter().filter_map(|r| r.region.clone()).collect(),
-            leaders: listed.iter().filter_map(|r| r.leader.clone()).collect(),
+            leaders: listed.iter().filter_map(|r| r.leader).collect(),
             regions: listed,
         }
     }
@@ -140,7 +140,9 @@ impl Lookup {
             .collect();
         for id in request.ids.iter().filter(|id| **id != 0) {
             let found = regions.get(*id).map(|region| self.response(region));
-            by_id.entry(*id).or_insert(found.unwrap_or_default());
+            by_id
+                .entry(*id)
+                .or_insert_with(|| found.unwrap_or_default());
         }
         pdpb::QueryRegionResponse {
             header: Some(self.headers.ok()),
@@ -153,7 +155,7 @@ impl Lookup {
     fn response(self, region: &RegionInfo) -> pdpb::RegionResponse {
         pdpb::RegionResponse {
             region: Some(region.meta.clone()),
-            leader: region.leader.clone(),
+            leader: region.leader,
             down_peers: region.down_peers.clone(),
             pending_peers: region.pending_peers.clone(),
             buckets: self.buckets_of(region),
@@ -215,7 +217,7 @@ impl std::fmt::Display for Hole {
 fn scan_ranges(
     regions: &Regions,
     request: &pdpb::BatchScanRegionsRequest,
-) -> Result<Vec<Arc<RegionInfo>>, Hole> {
+) -> Result<Vec<Arc<RegionInfo>>, Box<Hole>> {
     let limit = limit(request.limit);
     let mut found: Vec<Arc<RegionInfo>> = Vec::new();
     for range in joined(&request.ranges) {
@@ -251,13 +253,15 @@ fn scan_range(
     range: &pdpb::KeyRange,
     limit: usize,
     must_cover: bool,
-) -> Result<Vec<Arc<RegionInfo>>, Hole> {
+) -> Result<Vec<Arc<RegionInfo>>, Box<Hole>> {
     let mut found: Vec<Arc<RegionInfo>> = Vec::new();
     let bounds = |region: &RegionInfo| (region.meta.start_key.clone(), region.meta.end_key.clone());
-    let hole = |last: &(Bytes, Bytes), next: Option<&RegionInfo>| Hole {
-        range: (range.start_key.clone(), range.end_key.clone()),
-        last: last.clone(),
-        next: next.map(bounds),
+    let hole = |last: &(Bytes, Bytes), next: Option<&RegionInfo>| {
+        Box::new(Hole {
+            range: (range.start_key.clone(), range.end_key.clone()),
+            last: last.clone(),
+            next: next.map(bounds),
+        })
     };
     // Before the first region stands an imagined one that ends where the range starts.
     let mut last = (Bytes::new(), range.start_key.clone());

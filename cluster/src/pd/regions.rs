@@ -115,7 +115,7 @@ impl RegionInfo {
     pub(super) fn as_synced(&self) -> Self {
         Self {
             meta: self.meta.clone(),
-            leader: self.leader.clone(),
+            leader: self.leader,
             written_bytes: self.written_bytes,
             written_keys: self.written_keys,
             read_bytes: self.read_bytes,

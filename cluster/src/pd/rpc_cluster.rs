@@ -296,7 +296,7 @@ impl Pd {
     ) -> Answer<pdpb::GetClusterConfigResponse> {
         let member = self.admit(call, &request.header)?;
         let headers = self.headers();
-        let cluster = self.cluster_at(member).map(|cluster| cluster.meta.clone());
+        let cluster = self.cluster_at(member).map(|cluster| cluster.meta);
         let header = match cluster {
             None => headers.not_bootstrapped(),
             Some(_) => headers.ok(),

@@ -181,7 +181,7 @@ impl Pd {
         let known = regions.and_then(|regions| regions.search(&region.start_key));
         let known = known.ok_or("no known region holds the start key")?;
         let (version, conf_ver) = known.epoch();
-        let epoch = region.region_epoch.clone().unwrap_or_default();
+        let epoch = region.region_epoch.unwrap_or_default();
         if epoch.version < version || epoch.conf_ver < conf_ver {
             return Err("the region's epoch is older than the one known");
         }

@@ -29,7 +29,7 @@ pub struct StreamId(pub u64);
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamEvent {
     /// A frame arrives.
-    Reply(StreamReply),
+    Reply(Box<StreamReply>),
     /// The stream is over; nothing follows.
     End(Status),
 }
@@ -59,7 +59,7 @@ pub(super) struct Streams {
 impl Streams {
     fn reply(&mut self, id: StreamId, reply: StreamReply) {
         if self.open.contains_key(&id) {
-            self.output.push((id, StreamEvent::Reply(reply)));
+            self.output.push((id, StreamEvent::Reply(Box::new(reply))));
         }
     }
 
@@ -317,7 +317,7 @@ impl Pd {
         let Some(region) = &request.region else {
             return Err(pd_would_crash());
         };
-        let leader = request.leader.clone();
+        let leader = request.leader;
         let complaint = if region.id == 0 {
             Some("a heartbeat of a region with id 0".to_owned())
         } else if region.peers.is_empty() {
