@@ -1,0 +1,5 @@
+//! Replays recordings of real servers against the embedded cluster.
+
+pub mod pd;
+mod pd_json;
+pub mod pd_support;

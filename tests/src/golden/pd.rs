@@ -1,0 +1,513 @@
+//! Replays recordings of a real placement driver against the embedded one.
+//!
+//! Every step of a recording is done to a [`Pd`] of its own; what comes back is compared as the recordings' README
+//! says. Steps that the model cannot do yet are counted with a reason, never left out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tikv_cluster::{
+    Code, Status,
+    pd::{
+        CallMetadata, MemberId, Pd, PdMember, PdOptions, PdReply, PdRequest, StreamEvent, StreamId,
+        StreamMethod, StreamReply,
+    },
+};
+use tikv_core::time::Instant;
+
+use super::{
+    pd_json::{self, Method, Wire},
+    pd_support,
+};
+
+const CLUSTER_ID: u64 = 7_000_000_000_000_000_001;
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Where the allocator stood when a scenario began.
+const FIRST_SYMBOL_ID: u64 = 10_000;
+/// The time a step takes.
+const STEP: Duration = Duration::from_millis(150);
+
+/// How a replay went.
+#[derive(Clone, Debug, Default)]
+pub struct PdCounts {
+    /// Steps with the recorded answer.
+    pub equal: usize,
+    /// Steps with another answer.
+    pub different: Vec<String>,
+    /// Steps that were not compared, by reason.
+    pub not_yet: BTreeMap<String, usize>,
+}
+
+impl PdCounts {
+    /// Adds another replay's counts.
+    pub fn add(&mut self, other: Self) {
+        self.equal += other.equal;
+        self.different.extend(other.different);
+        for (reason, count) in other.not_yet {
+            *self.not_yet.entry(reason).or_default() += count;
+        }
+    }
+
+    /// How many steps were not compared.
+    #[must_use]
+    pub fn not_yet_total(&self) -> usize {
+        self.not_yet.values().sum()
+    }
+}
+
+/// How one step went.
+pub(super) enum Outcome {
+    Equal,
+    Different(String),
+    NotYet(String),
+    /// The rest of the scenario cannot be replayed.
+    Stop(String),
+}
+
+/// Replays one scenario: an object with `name`, `init` and `steps`.
+#[must_use]
+pub fn replay_pd(scenario: &Value) -> PdCounts {
+    let mut counts = PdCounts::default();
+    let name = scenario["name"].as_str().unwrap_or("?");
+    let empty = Vec::new();
+    let steps = scenario["steps"].as_array().unwrap_or(&empty);
+    let mut replay = match Replay::new(&scenario["init"]) {
+        Ok(replay) => replay,
+        Err(reason) => {
+            counts.not_yet.insert(reason, steps.len());
+            return counts;
+        }
+    };
+    let set_up_at = scenario["init"]["set_up_at_step"].as_u64().unwrap_or(0);
+    for (at, step) in steps.iter().enumerate() {
+        if at as u64 == set_up_at {
+            replay.set_up(&scenario["init"]);
+        }
+        match replay.step(step) {
+            Outcome::Equal => counts.equal += 1,
+            Outcome::Different(what) => counts.different.push(format!("{name} step {at}: {what}")),
+            Outcome::NotYet(reason) => *counts.not_yet.entry(reason).or_default() += 1,
+            Outcome::Stop(reason) => {
+                *counts.not_yet.entry(reason).or_default() += steps.len() - at;
+                break;
+            }
+        }
+    }
+    counts
+}
+
+#[derive(Debug)]
+struct OpenStream {
+    id: StreamId,
+    method: Method,
+    inbox: VecDeque<Value>,
+    status: Option<Status>,
+}
+
+#[derive(Debug)]
+pub(super) struct Replay {
+    wire: Wire,
+    pub(super) pd: Pd,
+    pub(super) now: Instant,
+    streams: BTreeMap<String, OpenStream>,
+    names: BTreeMap<StreamId, String>,
+    /// The last timestamp answered on any stream.
+    last_ts: u64,
+    /// Texts to put in the place of symbols.
+    symbols: BTreeMap<String, String>,
+}
+
+impl Replay {
+    fn new(init: &Value) -> Result<Self, String> {
+        let wire = Wire::new()?;
+        let names = init["members"].as_array().cloned().unwrap_or_default();
+        let leader = init["leader"].as_str().unwrap_or("PD1");
+        let member = |name: &Value| {
+            let name = name.as_str().unwrap_or("PD1");
+            PdMember {
+                name: name.to_owned(),
+                client_urls: vec![format!("http://{name}:2379")],
+                peer_urls: vec![format!("http://{name}:2380")],
+            }
+        };
+        let synced = init["members"].as_array().map_or(0, Vec::len) < 2
+            || init["followers_synced"].as_bool().unwrap_or(false);
+        let mut options = PdOptions {
+            cluster_id: CLUSTER_ID,
+            members: names.iter().map(member).collect(),
+            epoch_ms: EPOCH_MS,
+            first_id: FIRST_SYMBOL_ID + 1,
+            halt_scheduling: true,
+            sync_regions: synced,
+            wait_region_split: true,
+            ..PdOptions::default()
+        };
+        pd_support::configure(&mut options, init)?;
+        let mut pd = Pd::new(options);
+        if let Some(leader) = pd.member(leader) {
+            pd.transfer_leader(Instant::ZERO, leader);
+        }
+        let mut symbols = BTreeMap::new();
+        symbols.insert("CLUSTER".to_owned(), CLUSTER_ID.to_string());
+        symbols.insert("CLUSTER+1".to_owned(), (CLUSTER_ID + 1).to_string());
+        let mut replay = Self {
+            wire,
+            pd,
+            now: Instant::from_millis(1000),
+            streams: BTreeMap::new(),
+            names: BTreeMap::new(),
+            last_ts: 0,
+            symbols,
+        };
+        replay.bind_members();
+        Ok(replay)
+    }
+
+    fn bind_members(&mut self) {
+        let Ok(members) = self.unary("GetMembers", MemberId(0), &json!({}), &json!({})) else {
+            return;
+        };
+        for (at, member) in members["members"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .enumerate()
+        {
+            let id = member["member_id"].as_str().unwrap_or_default().to_owned();
+            self.symbols.insert(format!("M{}", at + 1), id);
+        }
+    }
+
+    /// The state a scenario starts from, by the requests the recorder used.
+    fn set_up(&mut self, init: &Value) {
+        if init["bootstrapped"].as_bool() != Some(true) && init["stores"].is_null() {
+            return;
+        }
+        let header = json!({"cluster_id": "CLUSTER"});
+        let stores = init["stores"].as_array().cloned().unwrap_or_default();
+        let first = stores
+            .first()
+            .cloned()
+            .unwrap_or_else(|| json!({"id": "1", "address": "store1:20160", "version": "9.0.0"}));
+        let region = json!({"id": "2", "region_epoch": {"conf_ver": "1", "version": "1"},
+            "peers": [{"id": "21", "store_id": first["id"]}]});
+        let leader = self.pd.leader().unwrap_or(MemberId(0));
+        let mut send = |rpc: &str, request: Value| {
+            let _ = self.unary(rpc, leader, &request, &Value::Null);
+        };
+        send(
+            "Bootstrap",
+            json!({"header": header, "store": first, "region": region}),
+        );
+        for store in &stores {
+            send("PutStore", json!({"header": header, "store": store}));
+        }
+        for store in &stores {
+            let stats = json!({"store_id": store["id"], "capacity": "1099511627776",
+                "available": "549755813888"});
+            send("StoreHeartbeat", json!({"header": header, "stats": stats}));
+        }
+        let no_heartbeats = init["note"]
+            .as_str()
+            .is_some_and(|note| note.contains("no heartbeat yet"));
+        for heartbeat in init["regions"].as_array().into_iter().flatten() {
+            if no_heartbeats {
+                break;
+            }
+            let store = heartbeat["leader"]["store_id"].as_str().unwrap_or("1");
+            let mut frame = heartbeat.as_object().cloned().unwrap_or_default();
+            frame.insert("header".to_owned(), header.clone());
+            let step = json!({"rpc": "RegionHeartbeat", "stream": format!("hb{store}"),
+                "send": Value::Object(frame)});
+            let _ = self.stream_step(&step);
+        }
+        pd_support::set_up(self, init);
+        // Preparing stores are in service by then, and the clock of the checks is somewhere in between.
+        self.now += Duration::from_secs(1);
+    }
+
+    fn step(&mut self, step: &Value) -> Outcome {
+        self.now += STEP;
+        self.pd.advance(self.now);
+        self.collect();
+        if let Some(reason) = pd_support::not_yet(step) {
+            return Outcome::NotYet(reason);
+        }
+        if step["action"].is_string() {
+            return self.action(step);
+        }
+        if step["http"].is_string() {
+            return pd_support::http(self, step);
+        }
+        let outcome = if step["stream"].is_string() {
+            self.stream_step(step)
+        } else {
+            self.unary_step(step)
+        };
+        match outcome {
+            Err(reason) => Outcome::Different(reason),
+            Ok(Outcome::Different(_)) if step["unstable"].as_bool() == Some(true) => {
+                Outcome::NotYet("differs between recordings, too".to_owned())
+            }
+            Ok(outcome) => outcome,
+        }
+    }
+
+    fn member_of(&self, step: &Value) -> Result<MemberId, String> {
+        let name = step["to"].as_str().unwrap_or("PD1");
+        let name = name.strip_prefix("any of ").unwrap_or(name);
+        let name = name.split(',').next().unwrap_or(name);
+        self.pd
+            .member(name)
+            .ok_or_else(|| format!("no member {name}"))
+    }
+
+    fn unary_step(&mut self, step: &Value) -> Result<Outcome, String> {
+        let rpc = step["rpc"].as_str().unwrap_or_default();
+        let member = self.member_of(step)?;
+        let answer = self.unary(rpc, member, &step["request"], &step["metadata"]);
+        let mut want = Map::new();
+        for kind in ["response", "grpc_error"] {
+            if let Some(value) = step.get(kind) {
+                want.insert(kind.to_owned(), value.clone());
+            }
+        }
+        let got = match answer {
+            Ok(response) => json!({"response": response}),
+            Err(status) if status.code() == Code::Internal => {
+                return Err(format!("{rpc}: {status}"));
+            }
+            Err(status) => json!({"grpc_error": status_json(&status)}),
+        };
+        let alternatives = step["alternatives"].as_array().into_iter().flatten();
+        let mut found = None;
+        for want in [Value::Object(want)].iter().chain(alternatives) {
+            match pd_json::difference(rpc, &self.bind(want), &got) {
+                None => return Ok(Outcome::Equal),
+                Some(what) => found = found.or(Some(what)),
+            }
+        }
+        Ok(Outcome::Different(found.unwrap_or_default()))
+    }
+
+    fn unary(
+        &mut self,
+        rpc: &str,
+        member: MemberId,
+        request: &Value,
+        metadata: &Value,
+    ) -> Result<Value, Status> {
+        let internal = |text: String| Status::new(Code::Internal, text);
+        let method = self.wire.method(rpc).map_err(internal)?;
+        let request = self.bind(request);
+        let body = method.encode_request(&request).map_err(internal)?;
+        let metadata = metadata_of(metadata);
+        // Through the bytes, as a socket would.
+        let request = PdRequest::decode(&method.path, body)?;
+        let reply: PdReply = self.pd.handle(self.now, member, &metadata, request)?;
+        let reply = method.decode_reply(&reply.encode_to_vec());
+        reply.map_err(internal)
+    }
+
+    fn stream_step(&mut self, step: &Value) -> Result<Outcome, String> {
+        let rpc = step["rpc"].as_str().unwrap_or_default();
+        let name = step["stream"].as_str().unwrap_or_default().to_owned();
+        if !self.streams.contains_key(&name) {
+            let method = self.wire.method(rpc)?;
+            let kind = match StreamMethod::from_path(&method.path) {
+                Ok(kind) => kind,
+                Err(status) => {
+                    let got = json!({"received": [], "status": status_json(&status)});
+                    return Ok(self.compare_stream(rpc, step, &got));
+                }
+            };
+            let metadata = metadata_of(&step["metadata"]);
+            let member = self.member_of(step)?;
+            let id = self.pd.stream_open(self.now, member, metadata, kind);
+            self.names.insert(id, name.clone());
+            let stream = OpenStream {
+                id,
+                method,
+                inbox: VecDeque::new(),
+                status: None,
+            };
+            self.streams.insert(name.clone(), stream);
+        }
+        let stream = &self.streams[&name];
+        let id = stream.id;
+        if let Some(frame) = step.get("send") {
+            let body = stream.method.encode_request(&self.bind(frame))?;
+            let kind = StreamMethod::from_path(&stream.method.path).map_err(|s| s.to_string())?;
+            let request = kind.decode(body).map_err(|status| status.to_string())?;
+            self.pd.stream_message(self.now, id, request);
+        }
+        if step["half_close"].as_bool() == Some(true) {
+            self.pd.stream_half_close(self.now, id);
+        }
+        if step["cancel"].as_bool() == Some(true) {
+            self.pd.stream_cancel(self.now, id);
+        }
+        self.collect();
+        if step.get("received").is_none() {
+            return Ok(Outcome::Equal);
+        }
+        let Some(stream) = self.streams.get_mut(&name) else {
+            return Err("the stream is lost".to_owned());
+        };
+        let mut got = Map::new();
+        let frames: Vec<Value> = stream.inbox.drain(..).collect();
+        if step.get("check").is_some() {
+            check_timestamps(&frames, &mut self.last_ts)?;
+        }
+        got.insert("received".to_owned(), Value::Array(frames));
+        if let Some(status) = &stream.status {
+            got.insert("status".to_owned(), status_json(status));
+            self.streams.remove(&name);
+        }
+        Ok(self.compare_stream(rpc, step, &Value::Object(got)))
+    }
+
+    fn compare_stream(&self, rpc: &str, step: &Value, got: &Value) -> Outcome {
+        let mut want = Map::new();
+        for kind in ["received", "status"] {
+            if let Some(value) = step.get(kind) {
+                want.insert(kind.to_owned(), value.clone());
+            }
+        }
+        let alternatives = step["alternatives"].as_array().into_iter().flatten();
+        let mut found = None;
+        for want in [Value::Object(want)].iter().chain(alternatives) {
+            match pd_json::difference(rpc, &self.bind(want), got) {
+                None => return Outcome::Equal,
+                Some(what) => found = found.or(Some(what)),
+            }
+        }
+        Outcome::Different(found.unwrap_or_default())
+    }
+
+    /// Puts what was sent on streams into their inboxes.
+    fn collect(&mut self) {
+        for (id, event) in self.pd.take_output() {
+            let Some(stream) = self.names.get(&id).and_then(|n| self.streams.get_mut(n)) else {
+                continue;
+            };
+            if stream.id != id {
+                continue;
+            }
+            match event {
+                StreamEvent::Reply(reply) => {
+                    let reply: &StreamReply = &reply;
+                    let body = Bytes::from(reply.encode_to_vec());
+                    let frame = stream.method.decode_reply(&body);
+                    stream.inbox.push_back(frame.unwrap_or(Value::Null));
+                }
+                StreamEvent::End(status) => stream.status = Some(status),
+            }
+        }
+    }
+
+    fn action(&mut self, step: &Value) -> Outcome {
+        let member = step["pd"].as_str().and_then(|name| self.pd.member(name));
+        match (step["action"].as_str().unwrap_or_default(), member) {
+            ("sleep", _) => {
+                let seconds = step["seconds"].as_f64().unwrap_or(0.0);
+                self.now += Duration::from_secs_f64(seconds);
+                self.pd.advance(self.now);
+            }
+            ("wait-tombstone", _) => {
+                self.now += Duration::from_secs(11);
+                self.pd.advance(self.now);
+            }
+            ("kill-pd", Some(member)) => self.pd.stop_member(self.now, member),
+            ("restart-pd", Some(member)) => {
+                self.pd.start_member(self.now, member);
+                self.now += Duration::from_secs(5);
+                self.pd.advance(self.now);
+            }
+            ("wait-new-leader", _) => {
+                self.now += Duration::from_secs(5);
+                self.pd.advance(self.now);
+                let wanted = step["leader"].as_str().unwrap_or_default();
+                if let Some(wanted) = self.pd.member(wanted)
+                    && self.pd.leader() != Some(wanted)
+                {
+                    self.pd.transfer_leader(self.now, wanted);
+                }
+            }
+            (other, _) => return Outcome::Stop(format!("action {other}")),
+        }
+        self.collect();
+        Outcome::Equal
+    }
+
+    /// Puts concrete values in the place of symbols.
+    pub(super) fn bind(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.bind_text(text)),
+            Value::Array(items) => items.iter().map(|item| self.bind(item)).collect(),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(key, value)| (key.clone(), self.bind(value)))
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
+    fn bind_text(&self, text: &str) -> String {
+        if let Some(value) = self.symbols.get(text) {
+            return value.clone();
+        }
+        if let Some(offset) = text.strip_prefix('A').and_then(|n| n.parse::<u64>().ok()) {
+            return (FIRST_SYMBOL_ID + offset).to_string();
+        }
+        text.to_owned()
+    }
+}
+
+/// The interval of each answer lies above everything answered before.
+fn check_timestamps(frames: &[Value], last: &mut u64) -> Result<(), String> {
+    for frame in frames {
+        let part = |name: &str| {
+            let value = &frame["timestamp"][name];
+            value.as_str().and_then(|value| value.parse::<u64>().ok())
+        };
+        let count = frame["count"].as_u64().unwrap_or(0);
+        let (Some(physical), Some(logical)) = (part("physical"), part("logical")) else {
+            return Err(format!("no timestamp in {frame}"));
+        };
+        let end = (physical << 18) + logical;
+        if logical < count || end - count < *last {
+            return Err(format!("{frame} does not lie above {last}"));
+        }
+        *last = end;
+    }
+    Ok(())
+}
+
+fn metadata_of(pairs: &Value) -> CallMetadata {
+    let pairs = pairs.as_object().into_iter().flatten();
+    CallMetadata::from_pairs(
+        pairs.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())),
+    )
+}
+
+fn status_json(status: &Status) -> Value {
+    let code = match status.code() {
+        Code::Ok => return json!({"code": "OK"}),
+        code => format!("{code:?}"),
+    };
+    let mut name = String::new();
+    for c in code.chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    // The recorded status of a cancelled call has no text: it never left the client.
+    if status.code() == Code::Cancelled {
+        return json!({"code": name});
+    }
+    json!({"code": name, "message": status.message()})
+}
