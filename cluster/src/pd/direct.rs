@@ -261,6 +261,54 @@ impl Pd {
         self.options.halt_scheduling = on;
     }
 
+    /// Marks the cluster as being restored from a snapshot, or not any more.
+    pub const fn set_snapshot_recovering(&mut self, on: bool) {
+        self.snapshot_recovering = on;
+    }
+
+    /// The version of the cluster: that of its oldest store, 0.0.0 before any has registered.
+    #[must_use]
+    pub fn cluster_version(&self) -> String {
+        let version = self.cluster.as_ref().map(|cluster| &cluster.version);
+        version.map_or_else(|| "0.0.0".to_owned(), ToString::to_string)
+    }
+
+    /// Sets labels of a store. With `force` they are all it has then, else they are merged.
+    ///
+    /// # Errors
+    ///
+    /// A text, when there is no such store, or another one has its address by now.
+    pub fn set_store_labels(
+        &mut self,
+        now: Instant,
+        store: u64,
+        labels: Vec<metapb::StoreLabel>,
+        force: bool,
+    ) -> Result<(), String> {
+        self.advance(now);
+        let cluster = self.cluster.as_mut().ok_or("not bootstrapped")?;
+        let known = cluster.stores.get(store);
+        let known = known.ok_or_else(|| format!("store {store} not found"))?;
+        let changed = metapb::Store {
+            labels,
+            ..known.meta.clone()
+        };
+        cluster.stores.put(changed, &cluster.version, force)
+    }
+
+    /// Forgets the buried stores that no known region has a peer on.
+    pub fn remove_tombstones(&mut self, now: Instant) {
+        self.advance(now);
+        let leader = self.members.leader().and_then(|l| self.members.get(l));
+        let (Some(leader), Some(cluster)) = (leader, &mut self.cluster) else {
+            return;
+        };
+        let regions = &leader.regions;
+        cluster
+            .stores
+            .forget_tombstones(|store| regions.on_store(store).next().is_none());
+    }
+
     /// Whether lookups may show buckets from now on.
     pub const fn set_region_buckets(&mut self, on: bool) {
         self.options.region_buckets = on;

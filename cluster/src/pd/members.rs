@@ -139,6 +139,10 @@ impl Members {
     pub(super) fn stop(&mut self, now: Instant, index: usize) -> Option<Change> {
         let was_leader = self.leader == Some(index);
         self.get_mut(index)?.running = false;
+        if was_leader {
+            // The others go on naming it, see `known_leader`.
+            self.leader = None;
+        }
         if self.log_leader == Some(index) || !self.has_quorum() {
             self.log_leader = None;
             self.schedule(now + self.election, Turn::LogElection);

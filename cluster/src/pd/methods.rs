@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message;
 use tikv_core::time::Instant;
-use tikv_proto::pdpb;
+use tikv_proto::{keyspacepb, pdpb};
 
 use super::{Pd, header, options::MemberId, service::Call};
 use crate::status::{Code, Status};
@@ -150,6 +150,10 @@ unary_methods! {
     AskSplit "/pdpb.PD/AskSplit" ask_split pdpb::AskSplitRequest => pdpb::AskSplitResponse;
     AskBatchSplit "/pdpb.PD/AskBatchSplit" ask_batch_split pdpb::AskBatchSplitRequest => pdpb::AskBatchSplitResponse;
     ReportSplit "/pdpb.PD/ReportSplit" report_split pdpb::ReportSplitRequest => pdpb::ReportSplitResponse;
+    LoadKeyspace "/keyspacepb.Keyspace/LoadKeyspace" load_keyspace keyspacepb::LoadKeyspaceRequest => keyspacepb::LoadKeyspaceResponse;
+    LoadKeyspaceById "/keyspacepb.Keyspace/LoadKeyspaceByID" load_keyspace_by_id keyspacepb::LoadKeyspaceByIdRequest => keyspacepb::LoadKeyspaceResponse;
+    UpdateKeyspaceState "/keyspacepb.Keyspace/UpdateKeyspaceState" update_keyspace_state keyspacepb::UpdateKeyspaceStateRequest => keyspacepb::UpdateKeyspaceStateResponse;
+    GetAllKeyspaces "/keyspacepb.Keyspace/GetAllKeyspaces" get_all_keyspaces keyspacepb::GetAllKeyspacesRequest => keyspacepb::GetAllKeyspacesResponse;
     ReportBatchSplit "/pdpb.PD/ReportBatchSplit" report_batch_split pdpb::ReportBatchSplitRequest => pdpb::ReportBatchSplitResponse;
 }
 
@@ -232,6 +236,7 @@ stream_methods! {
     Tso "/pdpb.PD/Tso" pdpb::TsoRequest => pdpb::TsoResponse;
     QueryRegion "/pdpb.PD/QueryRegion" pdpb::QueryRegionRequest => pdpb::QueryRegionResponse;
     RegionHeartbeat "/pdpb.PD/RegionHeartbeat" pdpb::RegionHeartbeatRequest => pdpb::RegionHeartbeatResponse;
+    WatchKeyspaces "/keyspacepb.Keyspace/WatchKeyspaces" keyspacepb::WatchKeyspacesRequest => keyspacepb::WatchKeyspacesResponse;
     ReportBuckets "/pdpb.PD/ReportBuckets" pdpb::ReportBucketsRequest => pdpb::ReportBucketsResponse;
 }
 

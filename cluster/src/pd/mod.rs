@@ -31,6 +31,7 @@
 mod cluster;
 mod direct;
 mod header;
+mod keyspace;
 mod lookup;
 mod members;
 mod methods;
@@ -45,6 +46,7 @@ mod tso;
 mod version;
 
 pub use self::{
+    keyspace::KeyspaceRefusal,
     methods::{CallMetadata, PdReply, PdRequest, StreamMethod, StreamReply, StreamRequest},
     options::{MemberId, PdMember, PdOptions},
     stores::StoreRefusal,
@@ -61,7 +63,9 @@ pub struct Pd {
     options: PdOptions,
     members: members::Members,
     cluster: Option<cluster::Cluster>,
+    keyspaces: keyspace::Keyspaces,
     next_id: u64,
+    snapshot_recovering: bool,
     tso: tso::Tso,
     tso_stalled: bool,
     streams: streams::Streams,
@@ -75,6 +79,8 @@ impl Pd {
         Self {
             members: members::Members::new(&options),
             cluster: None,
+            keyspaces: keyspace::Keyspaces::default(),
+            snapshot_recovering: false,
             next_id: options.first_id,
             tso: tso::Tso::default(),
             tso_stalled: false,

@@ -1,7 +1,7 @@
 //! Unary calls about the cluster as a whole: members, bootstrap, ids, stores, timestamps.
 
 use tikv_core::time::Instant;
-use tikv_proto::{metapb, pdpb};
+use tikv_proto::{metapb, pdpb, replication_modepb::ReplicationStatus};
 
 use super::{
     Pd,
@@ -51,7 +51,7 @@ impl Pd {
     ) -> Answer<pdpb::IsSnapshotRecoveringResponse> {
         Ok(pdpb::IsSnapshotRecoveringResponse {
             header: Some(self.headers().ok()),
-            marked: false,
+            marked: self.snapshot_recovering,
         })
     }
 
@@ -115,8 +115,8 @@ impl Pd {
             }
         };
         Ok(pdpb::BootstrapResponse {
+            replication_status: replication_of(&header),
             header: Some(header),
-            replication_status: None,
         })
     }
 
@@ -138,6 +138,8 @@ impl Pd {
                 other.regions.put(region.clone());
             }
         }
+        let now_s = self.now_s(now);
+        self.keyspaces.bootstrap(now_s);
         self.leadership_began(now);
         Ok(())
     }
@@ -238,8 +240,8 @@ impl Pd {
             },
         };
         Ok(pdpb::PutStoreResponse {
+            replication_status: replication_of(&header),
             header: Some(header),
-            replication_status: None,
         })
     }
 
@@ -273,6 +275,7 @@ impl Pd {
             return Ok(reply(headers.error(tombstone, "store is tombstone")));
         }
         let mut response = reply(headers.ok());
+        response.replication_status = Some(ReplicationStatus::default());
         // A report for the unsafe recovery replaces the statistics.
         if request.store_report.is_none() {
             response.state = store.meta.node_state;
@@ -317,9 +320,10 @@ impl Pd {
         let meta = request.cluster.unwrap_or_default();
         let header = match self.cluster_at(member) {
             None => headers.not_bootstrapped(),
-            Some(_) if meta.id != headers.cluster_id => {
-                headers.unknown(format!("{} is not this cluster's id", meta.id))
-            }
+            Some(_) if meta.id != headers.cluster_id => headers.unknown(format!(
+                "mismatch cluster id: {} is not {}",
+                meta.id, headers.cluster_id
+            )),
             Some(cluster) => {
                 cluster.meta = meta;
                 headers.ok()
@@ -439,6 +443,11 @@ impl Pd {
     }
 }
 
+/// Success comes with the replication mode: the ordinary one, majority.
+fn replication_of(header: &pdpb::ResponseHeader) -> Option<ReplicationStatus> {
+    header.error.is_none().then(ReplicationStatus::default)
+}
+
 /// Registers a store, and lets the cluster version follow.
 pub(super) fn put_store(
     cluster: &mut Cluster,
@@ -452,7 +461,7 @@ pub(super) fn put_store(
     stores::check_engine(&store).map_err(|text| (pdpb::ErrorType::InvalidValue, text))?;
     cluster
         .stores
-        .put(store, &cluster.version)
+        .put(store, &cluster.version, false)
         .map_err(|text| (pdpb::ErrorType::Unknown, text))?;
     cluster.refresh_version();
     Ok(())

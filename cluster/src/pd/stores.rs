@@ -106,11 +106,13 @@ impl Stores {
         self.all.insert(store.id, StoreInfo::new(store));
     }
 
-    /// Registers `store`, or refreshes what it says of itself: its state is not its own to say.
+    /// Registers `store`, or refreshes what it says of itself: its state is not its own to say. Its labels are merged
+    /// with those it has, or replace them.
     pub(super) fn put(
         &mut self,
         store: metapb::Store,
         cluster_version: &Version,
+        replace_labels: bool,
     ) -> Result<(), String> {
         if store.id == 0 {
             return Err("a store needs an id other than 0".to_owned());
@@ -136,7 +138,11 @@ impl Stores {
         meta.version = store.version;
         meta.start_timestamp = store.start_timestamp;
         meta.deploy_path = store.deploy_path;
-        merge_labels(&mut meta.labels, store.labels);
+        if replace_labels {
+            meta.labels = store.labels;
+        } else {
+            merge_labels(&mut meta.labels, store.labels);
+        }
         Ok(())
     }
 
@@ -198,6 +204,11 @@ impl Stores {
         Ok(())
     }
 
+    pub(super) fn forget_tombstones(&mut self, is_empty: impl Fn(u64) -> bool) {
+        self.all
+            .retain(|id, store| !store.is_removed() || !is_empty(*id));
+    }
+
     /// Takes the removal of a store back.
     pub(super) fn up(&mut self, id: u64) -> Result<(), StoreRefusal> {
         let store = self.all.get_mut(&id).ok_or(StoreRefusal::NotFound)?;
@@ -224,7 +235,7 @@ pub(super) fn check_engine(store: &metapb::Store) -> Result<(), String> {
 }
 
 /// New labels overwrite old ones of the same name, whatever their case; an empty value removes one.
-pub(super) fn merge_labels(labels: &mut Vec<metapb::StoreLabel>, new: Vec<metapb::StoreLabel>) {
+fn merge_labels(labels: &mut Vec<metapb::StoreLabel>, new: Vec<metapb::StoreLabel>) {
     for label in new {
         let mut known = labels.iter_mut();
         match known.find(|known| known.key.eq_ignore_ascii_case(&label.key)) {

@@ -57,7 +57,15 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    fn reply(&mut self, id: StreamId, reply: StreamReply) {
+    /// The streams of one method.
+    pub(super) fn of(&self, method: StreamMethod) -> Vec<StreamId> {
+        let open = self.open.iter();
+        open.filter(|(_, stream)| stream.method == method)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(super) fn reply(&mut self, id: StreamId, reply: StreamReply) {
         if self.open.contains_key(&id) {
             self.output.push((id, StreamEvent::Reply(Box::new(reply))));
         }
@@ -128,6 +136,7 @@ impl Pd {
             StreamRequest::Tso(request) => self.tso_frame(now, id, request),
             StreamRequest::QueryRegion(request) => self.query_frame(id, &request),
             StreamRequest::RegionHeartbeat(request) => self.heartbeat_frame(now, id, request),
+            StreamRequest::WatchKeyspaces(request) => self.watch_keyspaces(id, &request),
             StreamRequest::ReportBuckets(request) => self.buckets_frame(id, request),
         };
         if let Err(status) = outcome {
@@ -150,6 +159,8 @@ impl Pd {
                 Status::new(Code::Unknown, "EOF")
             }
             StreamMethod::Tso | StreamMethod::QueryRegion => Status::ok(),
+            // The one request of a server stream is all the client has to say.
+            StreamMethod::WatchKeyspaces => return,
         };
         self.streams.end(id, status);
     }
@@ -283,6 +294,19 @@ impl Pd {
             _ => refusal(headers.region_not_found()),
         };
         self.streams.reply(id, StreamReply::QueryRegion(response));
+        Ok(())
+    }
+
+    fn watch_keyspaces(
+        &mut self,
+        id: StreamId,
+        request: &tikv_proto::keyspacepb::WatchKeyspacesRequest,
+    ) -> Result<(), Status> {
+        let member = self.streams.open.get(&id).map_or(0, |s| s.member);
+        self.check_leader(member, &request.header)?;
+        if let Some(first) = self.first_keyspaces() {
+            self.streams.reply(id, StreamReply::WatchKeyspaces(first));
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Replays recordings of real servers against the embedded cluster.
 
 pub mod pd;
+mod pd_http;
 mod pd_json;
 pub mod pd_support;

@@ -18,6 +18,7 @@ use tikv_cluster::{
 use tikv_core::time::Instant;
 
 use super::{
+    pd_http,
     pd_json::{self, Method, Wire},
     pd_support,
 };
@@ -239,7 +240,7 @@ impl Replay {
             return self.action(step);
         }
         if step["http"].is_string() {
-            return pd_support::http(self, step);
+            return pd_http::http(self, step);
         }
         let outcome = if step["stream"].is_string() {
             self.stream_step(step)
@@ -255,7 +256,7 @@ impl Replay {
         }
     }
 
-    fn member_of(&self, step: &Value) -> Result<MemberId, String> {
+    pub(super) fn member_of(&self, step: &Value) -> Result<MemberId, String> {
         let name = step["to"].as_str().unwrap_or("PD1");
         let name = name.strip_prefix("any of ").unwrap_or(name);
         let name = name.split(',').next().unwrap_or(name);
@@ -292,7 +293,7 @@ impl Replay {
         Ok(Outcome::Different(found.unwrap_or_default()))
     }
 
-    fn unary(
+    pub(super) fn unary(
         &mut self,
         rpc: &str,
         member: MemberId,
@@ -314,6 +315,11 @@ impl Replay {
     fn stream_step(&mut self, step: &Value) -> Result<Outcome, String> {
         let rpc = step["rpc"].as_str().unwrap_or_default();
         let name = step["stream"].as_str().unwrap_or_default().to_owned();
+        // A broken stream whose end no step looked at: its name is free.
+        let over = |stream: &OpenStream| stream.status.is_some() && stream.inbox.is_empty();
+        if step.get("send").is_some() && self.streams.get(&name).is_some_and(over) {
+            self.streams.remove(&name);
+        }
         if !self.streams.contains_key(&name) {
             let method = self.wire.method(rpc)?;
             let kind = match StreamMethod::from_path(&method.path) {

@@ -3,10 +3,19 @@
 use serde_json::Value;
 use tikv_cluster::pd::{PdOptions, PdRequest, StreamMethod};
 
-use super::pd::{Outcome, Replay};
+use super::pd::Replay;
 
 /// Families that must replay without a difference.
-pub const SUPPORTED: [&str; 3] = ["region", "region-random", "tso"];
+pub const SUPPORTED: [&str; 8] = [
+    "cluster",
+    "keyspace",
+    "keyspace-random",
+    "members",
+    "region",
+    "region-random",
+    "store-random",
+    "tso",
+];
 
 /// Why a step is not replayed, if it is not.
 pub(super) fn not_yet(step: &Value) -> Option<String> {
@@ -43,6 +52,9 @@ pub(super) fn configure(options: &mut PdOptions, init: &Value) -> Result<(), Str
         match (name.as_str(), value) {
             ("schedule.halt-scheduling", Value::Bool(on)) => options.halt_scheduling = *on,
             ("keyspace.wait-region-split", Value::Bool(on)) => options.wait_region_split = *on,
+            ("toml", Value::String(text)) if text.contains("wait-region-split = false") => {
+                options.wait_region_split = false;
+            }
             _ => return Err(format!("configuration {name} = {value}")),
         }
     }
@@ -52,60 +64,14 @@ pub(super) fn configure(options: &mut PdOptions, init: &Value) -> Result<(), Str
 }
 
 /// What a set-up needs beside requests.
-pub(super) fn set_up(_: &mut Replay, _: &Value) {}
-
-/// HTTP calls that change something are done by the driving calls of the model; the others are not modelled.
-pub(super) fn http(replay: &mut Replay, step: &Value) -> Outcome {
-    let method = step["http"].as_str().unwrap_or_default();
-    let path = step["path"].as_str().unwrap_or_default();
-    let (route, _) = path.split_once('?').unwrap_or((path, ""));
-    let body = &step["body"];
-    let status = match (method, route) {
-        ("POST", "/pd/api/v1/config") => {
-            let on = match body["halt-scheduling"].as_str() {
-                Some("true") => true,
-                Some("false") => false,
-                _ => return Outcome::NotYet("http POST /config".to_owned()),
-            };
-            replay.pd.set_halt_scheduling(on);
-            200
-        }
-        ("POST", "/pd/api/v1/admin/reset-ts") => reset_ts(replay, body),
-        ("POST", "/pd/api/v1/leader/resign") => {
-            replay.pd.resign_leader(replay.now);
-            200
-        }
-        _ => return Outcome::NotYet(format!("http {method} {}", generic(route))),
-    };
-    if Some(status) == step["status"].as_u64() {
-        Outcome::Equal
-    } else {
-        Outcome::Different(format!("http status {status}"))
+pub(super) fn set_up(replay: &mut Replay, init: &Value) {
+    for keyspace in init["keyspaces"].as_array().into_iter().flatten() {
+        let name = keyspace["name"].as_str().unwrap_or_default();
+        let config = keyspace["config"].as_object().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let config = config.map(|(key, value)| (key.clone(), text(value)));
+        let _ = replay
+            .pd
+            .create_keyspace(replay.now, name, config.collect());
     }
-}
-
-fn reset_ts(replay: &mut Replay, body: &Value) -> u64 {
-    let timestamp = match body["tso"].as_str() {
-        Some("TS+60s") => {
-            let now = replay.pd.timestamp(replay.now, 1).unwrap_or_default();
-            Some(now + (60_000 << 18))
-        }
-        other => other.and_then(|text| text.parse::<u64>().ok()),
-    };
-    match timestamp {
-        None => 400,
-        Some(timestamp) if replay.pd.reset_tso(replay.now, timestamp) => 200,
-        Some(_) => 403,
-    }
-}
-
-/// A route without ids, so that reasons stay few.
-fn generic(route: &str) -> String {
-    let parts = route.trim_start_matches("/pd/api/").split('/');
-    let is_id =
-        |part: &str| part.chars().any(|c| c.is_ascii_digit()) && part != "v1" && part != "v2";
-    let parts: Vec<_> = parts
-        .map(|part| if is_id(part) { "*" } else { part })
-        .collect();
-    parts.join("/")
 }

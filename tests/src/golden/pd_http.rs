@@ -1,0 +1,286 @@
+//! HTTP steps: the model has no HTTP, so they are done with its driving calls.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tikv_cluster::pd::{KeyspaceRefusal, StoreRefusal};
+use tikv_proto::{
+    keyspacepb::{KeyspaceMeta, KeyspaceState, keyspace_meta::Keyspace},
+    metapb,
+};
+
+use super::{
+    pd::{Outcome, Replay},
+    pd_json,
+};
+
+/// A status, and a body where it is more than a sentence.
+type Answer = (u64, Option<Value>);
+
+/// Does an HTTP step, if there is a driving call for it.
+pub(super) fn http(replay: &mut Replay, step: &Value) -> Outcome {
+    let method = step["http"].as_str().unwrap_or_default();
+    let path = step["path"].as_str().unwrap_or_default();
+    let (route, query) = path.split_once('?').unwrap_or((path, ""));
+    let route = route.trim_start_matches("/pd/api/");
+    let parts: Vec<&str> = route.split('/').collect();
+    let body = &step["body"];
+    let Ok(member) = replay.member_of(step) else {
+        return Outcome::Different("no such member".to_owned());
+    };
+    let redirected = step["headers"].get("PD-Redirector").is_some();
+    if redirected && replay.pd.leader() != Some(member) {
+        return compare(step, (500, None));
+    }
+    let answer = match (method, &parts[..]) {
+        ("POST", ["v1", "config"]) => set_config(replay, body),
+        ("POST", ["v1", "admin", "reset-ts"]) => Some((reset_ts(replay, body), None)),
+        ("POST", ["v1", "leader", "resign"]) => {
+            replay.pd.resign_leader(replay.now);
+            Some((200, None))
+        }
+        ("POST", ["v1", "leader", "transfer", name]) => replay.pd.member(name).map(|to| {
+            replay.pd.transfer_leader(replay.now, to);
+            (200, None)
+        }),
+        ("DELETE", ["v1", "members", "name", name]) => replay.pd.member(name).map(|gone| {
+            replay.pd.remove_member(replay.now, gone);
+            (200, None)
+        }),
+        ("GET", ["v1", "leader"]) => members(replay).map(|all| (200, Some(all["leader"].clone()))),
+        ("GET", ["v1", "ping"] | ["v2", "ready"]) => Some((200, None)),
+        ("GET", ["v1", "config", "cluster-version"]) => {
+            Some((200, Some(json!(replay.pd.cluster_version()))))
+        }
+        (_, ["v1", "admin", "cluster", "markers", "snapshot-recovering"]) if method != "GET" => {
+            replay.pd.set_snapshot_recovering(method == "POST");
+            Some((200, None))
+        }
+        (_, ["v1", "store" | "stores", ..]) => store(replay, method, &parts[1..], query, body),
+        (_, ["v2", "keyspaces", rest @ ..]) => keyspaces(replay, method, rest, query, body),
+        _ => None,
+    };
+    match answer {
+        Some(answer) => compare(step, answer),
+        None => Outcome::NotYet(format!("http {method} {}", generic(&parts))),
+    }
+}
+
+/// Sentences in bodies are for people; everything else counts.
+fn compare(step: &Value, (status, body): Answer) -> Outcome {
+    if Some(status) != step["status"].as_u64() {
+        return Outcome::Different(format!("http status {status}, expected {}", step["status"]));
+    }
+    match (body, step.get("json")) {
+        (Some(got), Some(want)) => match pd_json::difference("http", want, &got) {
+            Some(what) => Outcome::Different(what),
+            None => Outcome::Equal,
+        },
+        (None, Some(want)) if !want.is_string() && !want.is_null() => {
+            Outcome::Different(format!("http: no body, expected {want}"))
+        }
+        _ => Outcome::Equal,
+    }
+}
+
+fn set_config(replay: &mut Replay, body: &Value) -> Option<Answer> {
+    let on = match body["halt-scheduling"].as_str()? {
+        "true" => true,
+        "false" => false,
+        _ => return None,
+    };
+    replay.pd.set_halt_scheduling(on);
+    Some((200, None))
+}
+
+fn reset_ts(replay: &mut Replay, body: &Value) -> u64 {
+    let timestamp = match body["tso"].as_str() {
+        Some("TS+60s") => {
+            let now = replay.pd.timestamp(replay.now, 1).unwrap_or_default();
+            Some(now + (60_000 << 18))
+        }
+        other => other.and_then(|text| text.parse::<u64>().ok()),
+    };
+    match timestamp {
+        None => 400,
+        Some(timestamp) if replay.pd.reset_tso(replay.now, timestamp) => 200,
+        Some(_) => 403,
+    }
+}
+
+fn members(replay: &mut Replay) -> Option<Value> {
+    let leader = replay.pd.leader()?;
+    let request = json!({});
+    replay
+        .unary("GetMembers", leader, &request, &Value::Null)
+        .ok()
+}
+
+fn store(
+    replay: &mut Replay,
+    method: &str,
+    parts: &[&str],
+    query: &str,
+    body: &Value,
+) -> Option<Answer> {
+    let now = replay.now;
+    let force = query.split('&').any(|item| item.starts_with("force"));
+    let id = |text: &str| text.parse::<u64>().ok();
+    let status = match (method, parts) {
+        ("DELETE", ["stores", "remove-tombstone"]) => {
+            replay.pd.remove_tombstones(now);
+            200
+        }
+        ("DELETE", ["store", store]) => status(replay.pd.remove_store(now, id(store)?, force)),
+        ("POST", ["store", store, "state"]) => {
+            let state = query.strip_prefix("state=")?.to_ascii_lowercase();
+            match &state[..] {
+                "up" => status(replay.pd.up_store(now, id(store)?)),
+                "offline" => status(replay.pd.remove_store(now, id(store)?, false)),
+                _ => 400,
+            }
+        }
+        ("POST", ["store", store, "label"]) => {
+            let labels = body
+                .as_object()?
+                .iter()
+                .map(|(key, value)| metapb::StoreLabel {
+                    key: key.clone(),
+                    value: value.as_str().unwrap_or_default().to_owned(),
+                });
+            let done = replay
+                .pd
+                .set_store_labels(now, id(store)?, labels.collect(), force);
+            if done.is_ok() { 200 } else { 500 }
+        }
+        _ => return None,
+    };
+    Some((status, None))
+}
+
+fn status(outcome: Result<(), StoreRefusal>) -> u64 {
+    match outcome {
+        Ok(()) => 200,
+        Err(StoreRefusal::NotFound) => 404,
+        Err(StoreRefusal::Removed) => 410,
+        Err(StoreRefusal::Destroyed | StoreRefusal::TooFewStores) => 400,
+    }
+}
+
+fn keyspaces(
+    replay: &mut Replay,
+    method: &str,
+    parts: &[&str],
+    query: &str,
+    body: &Value,
+) -> Option<Answer> {
+    let now = replay.now;
+    let outcome = match (method, parts) {
+        ("GET", []) => return Some((200, Some(list(replay, query)))),
+        ("GET", ["id", id]) => {
+            let id = id.parse::<u32>().ok()?;
+            let found = replay.pd.keyspaces(id, 1).into_iter().next();
+            found
+                .filter(|meta| number(meta) == id)
+                .ok_or(KeyspaceRefusal::NotFound)
+        }
+        ("GET", [name]) => replay.pd.keyspace(name).ok_or(KeyspaceRefusal::NotFound),
+        ("POST", []) => {
+            let name = body["name"].as_str().unwrap_or_default();
+            let config = body["config"].as_object().into_iter().flatten();
+            let config: Option<BTreeMap<_, _>> = config
+                .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                .collect();
+            let Some(config) = config else {
+                return Some((400, None));
+            };
+            replay.pd.create_keyspace(now, name, config)
+        }
+        ("PUT", [name, "state"]) => {
+            let state = body["state"]
+                .as_str()
+                .unwrap_or_default()
+                .to_ascii_uppercase();
+            let Some(state) = KeyspaceState::from_str_name(&state) else {
+                return Some((400, None));
+            };
+            replay.pd.set_keyspace_state(now, name, state)
+        }
+        ("PATCH", [name, "config"]) => {
+            let changes = body["config"].as_object().into_iter().flatten();
+            let mut config = BTreeMap::new();
+            for (key, value) in changes {
+                let value = match value {
+                    Value::Null => None,
+                    Value::String(text) => Some(text.clone()),
+                    _ => return Some((400, None)),
+                };
+                config.insert(key.clone(), value);
+            }
+            if body.get("preconditions").is_some() {
+                return None;
+            }
+            replay.pd.set_keyspace_config(now, name, &config)
+        }
+        ("PUT", _) => return Some((404, None)),
+        _ => return None,
+    };
+    Some(match outcome {
+        Ok(meta) => (200, Some(keyspace_json(&meta))),
+        Err(_) => (500, None),
+    })
+}
+
+fn number(meta: &KeyspaceMeta) -> u32 {
+    match meta.keyspace {
+        Some(Keyspace::Id(id)) => id,
+        _ => 0,
+    }
+}
+
+fn list(replay: &Replay, query: &str) -> Value {
+    let item = |name: &str| {
+        let mut items = query.split('&').filter_map(|item| item.split_once('='));
+        items.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    let start = item("page_token").and_then(|text| text.parse().ok());
+    let limit: usize = item("limit")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let more = if limit == 0 { 0 } else { limit + 1 };
+    let mut found = replay.pd.keyspaces(start.unwrap_or(0), more);
+    let mut next = String::new();
+    if limit > 0 && found.len() > limit {
+        next = found.pop().map_or(0, |meta| number(&meta)).to_string();
+    }
+    let found: Vec<_> = found.iter().map(keyspace_json).collect();
+    let found = if found.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(found)
+    };
+    json!({"keyspaces": found, "next_page_token": next})
+}
+
+fn keyspace_json(meta: &KeyspaceMeta) -> Value {
+    let mut json = Map::new();
+    json.insert("id".to_owned(), json!(number(meta)));
+    json.insert("name".to_owned(), json!(meta.name));
+    json.insert("state".to_owned(), json!(meta.state().as_str_name()));
+    json.insert("created_at".to_owned(), json!(meta.created_at));
+    json.insert("state_changed_at".to_owned(), json!(meta.state_changed_at));
+    if !meta.config.is_empty() {
+        json.insert("config".to_owned(), json!(meta.config));
+    }
+    Value::Object(json)
+}
+
+/// A route without ids, so that reasons stay few.
+fn generic(parts: &[&str]) -> String {
+    let is_id = |part: &str| part.chars().any(|c| c.is_ascii_digit()) && part.len() > 2;
+    let short = |part: &str| part.parse::<u64>().is_ok() || is_id(part);
+    let parts = parts
+        .iter()
+        .map(|part| if short(part) { "*" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
