@@ -23,9 +23,14 @@ pub struct AsyncStd {
 impl AsyncStd {
     /// An adapter whose clock begins now.
     #[must_use]
-    #[allow(clippy::new_without_default, reason = "a default should not read the clock")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "a default should not read the clock"
+    )]
     pub fn new() -> Self {
-        Self { clock: Clock::new() }
+        Self {
+            clock: Clock::new(),
+        }
     }
 }
 

@@ -16,7 +16,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { origin: StdInstant::now() }
+        Self {
+            origin: StdInstant::now(),
+        }
     }
 
     pub(crate) fn now(self) -> Instant {

@@ -13,7 +13,11 @@ use tokio::io::ReadBuf;
 pub(crate) struct FuturesIo<T>(pub(crate) T);
 
 impl<T: AsyncRead + Unpin> tokio::io::AsyncRead for FuturesIo<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = ready!(Pin::new(&mut self.0).poll_read(cx, buf.initialize_unfilled()))?;
         buf.advance(read);
         Poll::Ready(Ok(()))
@@ -21,7 +25,11 @@ impl<T: AsyncRead + Unpin> tokio::io::AsyncRead for FuturesIo<T> {
 }
 
 impl<T: AsyncWrite + Unpin> tokio::io::AsyncWrite for FuturesIo<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

@@ -24,15 +24,24 @@ pub struct Smol {
 impl Smol {
     /// Tasks run on smol's global executor, whose threads `SMOL_THREADS` counts. The adapter's clock begins now.
     #[must_use]
-    #[allow(clippy::new_without_default, reason = "a default should not read the clock")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "a default should not read the clock"
+    )]
     pub fn new() -> Self {
-        Self { clock: Clock::new(), executor: None }
+        Self {
+            clock: Clock::new(),
+            executor: None,
+        }
     }
 
     /// Tasks run on this executor, which somebody must run. When it is dropped, connections end.
     #[must_use]
     pub fn on(executor: Arc<Executor<'static>>) -> Self {
-        Self { clock: Clock::new(), executor: Some(executor) }
+        Self {
+            clock: Clock::new(),
+            executor: Some(executor),
+        }
     }
 }
 

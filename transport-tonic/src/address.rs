@@ -36,13 +36,24 @@ impl FromStr for Address {
 
     /// Reads `name:port`, `1.2.3.4:port` or `[::1]:port`.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let error = |problem| AddressError { text: text.to_owned(), problem };
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| error("the port is missing"))?;
-        let port = port.parse().map_err(|_| error("the port is not a number up to 65535"))?;
+        let error = |problem| AddressError {
+            text: text.to_owned(),
+            problem,
+        };
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| error("the port is missing"))?;
+        let port = port
+            .parse()
+            .map_err(|_| error("the port is not a number up to 65535"))?;
         let host = match host.strip_prefix('[') {
             Some(rest) => {
-                let inner = rest.strip_suffix(']').ok_or_else(|| error("a bracket is missing"))?;
-                inner.parse::<Ipv6Addr>().map_err(|_| error("what is in brackets is not an IPv6 address"))?;
+                let inner = rest
+                    .strip_suffix(']')
+                    .ok_or_else(|| error("a bracket is missing"))?;
+                inner
+                    .parse::<Ipv6Addr>()
+                    .map_err(|_| error("what is in brackets is not an IPv6 address"))?;
                 inner
             }
             None => host,
@@ -56,7 +67,10 @@ impl FromStr for Address {
         if host.contains(':') && host.parse::<Ipv6Addr>().is_err() {
             return Err(error("the host has a colon"));
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -76,9 +90,11 @@ mod tests {
 
     #[test]
     fn reads_names_and_both_kinds_of_ip() {
-        for (text, host, port) in
-            [("pd-0.pd:2379", "pd-0.pd", 2379), ("127.0.0.1:1", "127.0.0.1", 1), ("[::1]:20160", "::1", 20160)]
-        {
+        for (text, host, port) in [
+            ("pd-0.pd:2379", "pd-0.pd", 2379),
+            ("127.0.0.1:1", "127.0.0.1", 1),
+            ("[::1]:20160", "::1", 20160),
+        ] {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.host(), address.port()), (host, port));
             assert_eq!(address.to_string(), text);
@@ -88,7 +104,18 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be_dialled() {
-        for text in ["", "host", ":80", "host:", "host:99999", "http://host:80", "[::1:80", "[x]:80", "a b:1", "a:b:1"] {
+        for text in [
+            "",
+            "host",
+            ":80",
+            "host:",
+            "host:99999",
+            "http://host:80",
+            "[::1:80",
+            "[x]:80",
+            "a b:1",
+            "a:b:1",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

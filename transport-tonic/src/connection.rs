@@ -93,7 +93,10 @@ pub(crate) async fn establish(
         Some(connector) => crate::tls::handshake(&connector, address, io).await?,
     };
     let meter = Arc::new(Meter::default());
-    let watched = Watched { io, meter: Arc::clone(&meter) };
+    let watched = Watched {
+        io,
+        meter: Arc::clone(&meter),
+    };
     let (sender, mut connection) = h2::client::Builder::new()
         .initial_window_size(options.stream_window.min(i32::MAX as u32))
         .initial_connection_window_size(options.connection_window.clamp(65_535, i32::MAX as u32))
@@ -112,13 +115,22 @@ pub(crate) async fn establish(
         .map_err(|e| format!("HTTP/2: {e}"))?;
     let ping = connection.ping_pong();
     poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-        Poll::Ready(Ok(())) => Poll::Ready(Err("the server closed the connection instead of speaking HTTP/2".into())),
+        Poll::Ready(Ok(())) => Poll::Ready(Err(
+            "the server closed the connection instead of speaking HTTP/2".into(),
+        )),
         Poll::Ready(Err(e)) => Poll::Ready(Err(format!("no HTTP/2 server: {e}"))),
         Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    Ok((sender, Wire { connection, ping, meter }))
+    Ok((
+        sender,
+        Wire {
+            connection,
+            ping,
+            meter,
+        },
+    ))
 }
 
 impl Wire {
@@ -230,7 +242,10 @@ impl Keeper {
     }
 
     fn decide(&mut self, now: Instant, meter: &Meter) -> Tick {
-        let (reads, begun) = (meter.reads.load(Ordering::Relaxed), meter.begun.load(Ordering::Relaxed));
+        let (reads, begun) = (
+            meter.reads.load(Ordering::Relaxed),
+            meter.begun.load(Ordering::Relaxed),
+        );
         let in_flight = meter.in_flight.load(Ordering::Relaxed);
         if reads != self.reads || in_flight == 0 {
             (self.reads, self.quiet_since, self.probing) = (reads, now, false);
@@ -241,11 +256,19 @@ impl Keeper {
         if self.probing {
             return Tick::End("the server no longer answers pings");
         }
-        if self.keepalive.is_some_and(|after| now - self.quiet_since >= after) && in_flight > 0 {
+        if self
+            .keepalive
+            .is_some_and(|after| now - self.quiet_since >= after)
+            && in_flight > 0
+        {
             self.probing = true;
             return Tick::Probe;
         }
-        if in_flight == 0 && self.idle_timeout.is_some_and(|after| now - self.idle_since >= after) {
+        if in_flight == 0
+            && self
+                .idle_timeout
+                .is_some_and(|after| now - self.idle_since >= after)
+        {
             if self.retired {
                 return Tick::End("idle");
             }
@@ -261,9 +284,12 @@ impl Keeper {
         if self.probing {
             return now + self.keepalive_timeout;
         }
-        let probe = self.keepalive.map_or(Instant::FAR_FUTURE, |after| (self.quiet_since + after).max(now + after / 4));
-        let idle =
-            self.idle_timeout.map_or(Instant::FAR_FUTURE, |after| (self.idle_since + after).max(now + after / 4));
+        let probe = self.keepalive.map_or(Instant::FAR_FUTURE, |after| {
+            (self.quiet_since + after).max(now + after / 4)
+        });
+        let idle = self.idle_timeout.map_or(Instant::FAR_FUTURE, |after| {
+            (self.idle_since + after).max(now + after / 4)
+        });
         probe.min(idle)
     }
 }
@@ -275,7 +301,11 @@ struct Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -286,7 +316,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

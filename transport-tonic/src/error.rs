@@ -14,7 +14,9 @@ use tikv_core::rpc::SendError;
 pub(crate) fn before_response(error: &h2::Error, ended: Option<&Arc<str>>) -> SendError {
     if error.is_remote() {
         if error.is_go_away() {
-            return SendError::Refused(Arc::from("the server is closing the connection and did not take the call"));
+            return SendError::Refused(Arc::from(
+                "the server is closing the connection and did not take the call",
+            ));
         }
         if error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM) {
             return SendError::Refused(Arc::from("the server refused the stream"));

@@ -31,7 +31,11 @@ pub(crate) struct Deframer {
 
 impl Deframer {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, chunk: Bytes::new(), partial: BytesMut::new() }
+        Self {
+            limit,
+            chunk: Bytes::new(),
+            partial: BytesMut::new(),
+        }
     }
 
     /// Adds what arrived. Call it only after [`Deframer::next`] gave `None`.
@@ -73,7 +77,9 @@ impl Deframer {
 
     /// Moves bytes into `partial` until it has `wanted`.
     fn fill(&mut self, wanted: usize) -> bool {
-        let missing = wanted.saturating_sub(self.partial.len()).min(self.chunk.len());
+        let missing = wanted
+            .saturating_sub(self.partial.len())
+            .min(self.chunk.len());
         self.partial.extend_from_slice(&self.chunk[..missing]);
         self.chunk.advance(missing);
         self.partial.len() >= wanted
@@ -81,11 +87,17 @@ impl Deframer {
 
     fn length(&self, header: &[u8]) -> Result<usize, String> {
         if header[0] != 0 {
-            return Err(format!("a message with compression flag {}, and none was agreed on", header[0]));
+            return Err(format!(
+                "a message with compression flag {}, and none was agreed on",
+                header[0]
+            ));
         }
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
         if length > self.limit {
-            return Err(format!("a message of {length} bytes; the limit is {}", self.limit));
+            return Err(format!(
+                "a message of {length} bytes; the limit is {}",
+                self.limit
+            ));
         }
         Ok(length)
     }
@@ -124,12 +136,19 @@ mod tests {
         let wire = frame(b"hello");
         let mut deframer = Deframer::new(1000);
         deframer.push(wire.clone());
-        assert_eq!(deframer.next().unwrap().unwrap().as_ptr(), wire[HEADER..].as_ptr());
+        assert_eq!(
+            deframer.next().unwrap().unwrap().as_ptr(),
+            wire[HEADER..].as_ptr()
+        );
     }
 
     #[test]
     fn a_length_over_the_limit_and_compression_are_refused() {
-        for wire in [&[0, 0, 0, 4, 1][..], &[1, 0, 0, 0, 0], &[0, 0xff, 0xff, 0xff, 0xff, 1]] {
+        for wire in [
+            &[0, 0, 0, 4, 1][..],
+            &[1, 0, 0, 0, 0],
+            &[0, 0xff, 0xff, 0xff, 0xff, 1],
+        ] {
             for size in [1, wire.len()] {
                 let mut deframer = Deframer::new(1024);
                 let refused = wire.chunks(size).any(|chunk| {

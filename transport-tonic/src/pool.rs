@@ -76,7 +76,11 @@ impl Future for Waiting {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(result.unwrap_or_else(|_| Err(SendError::Unreachable(Arc::from("the connection attempt was dropped")))))
+        Poll::Ready(result.unwrap_or_else(|_| {
+            Err(SendError::Unreachable(Arc::from(
+                "the connection attempt was dropped",
+            )))
+        }))
     }
 }
 
@@ -109,7 +113,13 @@ impl Pool {
             random: shared.net.seed() | 1,
             closed: false,
         };
-        Self { shared, address, authority, in_flight: AtomicUsize::new(0), state: Mutex::new(state) }
+        Self {
+            shared,
+            address,
+            authority,
+            in_flight: AtomicUsize::new(0),
+            state: Mutex::new(state),
+        }
     }
 
     /// Counts one more call under way, or refuses it.
@@ -147,13 +157,23 @@ impl Pool {
         state.closed |= close;
         state.failures = 0;
         state.not_before = Instant::ZERO;
-        let slots: Vec<Slot> = state.slots.iter_mut().map(|slot| std::mem::replace(slot, Slot::Empty)).collect();
+        let slots: Vec<Slot> = state
+            .slots
+            .iter_mut()
+            .map(|slot| std::mem::replace(slot, Slot::Empty))
+            .collect();
         let tasks = std::mem::take(&mut state.tasks);
         let closed = state.closed;
         drop(state);
         for slot in slots {
             if let Slot::Connecting { waiters, .. } = slot {
-                let error = || if closed { SendError::Closed } else { SendError::Unreachable(Arc::clone(reason)) };
+                let error = || {
+                    if closed {
+                        SendError::Closed
+                    } else {
+                        SendError::Unreachable(Arc::clone(reason))
+                    }
+                };
                 answer(waiters, || Err(error()));
             }
         }
@@ -188,7 +208,11 @@ impl State {
             if pause.is_zero() {
                 attempt = Some(self.begin(pool, turn));
             } else if ready.is_none() {
-                let text = format!("{} (next attempt in {} ms)", self.trouble, pause.as_millis());
+                let text = format!(
+                    "{} (next attempt in {} ms)",
+                    self.trouble,
+                    pause.as_millis()
+                );
                 return Err(SendError::Unreachable(text.into()));
             }
         }
@@ -212,9 +236,18 @@ impl State {
         self.next_id += 1;
         let (kill, killed) = oneshot::channel();
         self.tasks.push((id, kill));
-        self.slots[slot] = Slot::Connecting { id, waiters: Vec::new() };
+        self.slots[slot] = Slot::Connecting {
+            id,
+            waiters: Vec::new(),
+        };
         pool.shared.task_begins();
-        Attempt { killed, place: Place { id, pool: Arc::clone(pool) } }
+        Attempt {
+            killed,
+            place: Place {
+                id,
+                pool: Arc::clone(pool),
+            },
+        }
     }
 
     fn vacate(&mut self, of: u64) -> Option<Slot> {
@@ -268,16 +301,23 @@ impl Attempt {
         let established = match first(&mut killed, first(establish, limit)).await {
             First::Left(_) => return,
             First::Right(First::Left(result)) => result,
-            First::Right(First::Right(())) => {
-                Err(format!("no connection within {} ms", shared.options.connect_timeout.as_millis()))
-            }
+            First::Right(First::Right(())) => Err(format!(
+                "no connection within {} ms",
+                shared.options.connect_timeout.as_millis()
+            )),
         };
         let (sender, wire) = match established {
             Ok(established) => established,
             Err(e) => return place.fail(&e),
         };
-        place.publish(Connection { id: place.id, sender, meter: Arc::clone(wire.meter()) });
-        let reason = wire.drive(net, &shared.options, killed, || place.pool.evict(place.id)).await;
+        place.publish(Connection {
+            id: place.id,
+            sender,
+            meter: Arc::clone(wire.meter()),
+        });
+        let reason = wire
+            .drive(net, &shared.options, killed, || place.pool.evict(place.id))
+            .await;
         let (id, address) = (place.id, &place.pool.address);
         tracing::debug!(target: "tikv::transport", %address, id, %reason, "connection ended");
     }
@@ -294,10 +334,15 @@ impl Place {
         let connection = Arc::new(connection);
         let waiters = {
             let mut state = self.pool.state();
-            let slot = state.slots.iter_mut().find(|s| matches!(s, Slot::Connecting { id, .. } if *id == self.id));
+            let slot = state
+                .slots
+                .iter_mut()
+                .find(|s| matches!(s, Slot::Connecting { id, .. } if *id == self.id));
             // No slot when everything was ended just now; the task is about to be told.
             let Some(slot) = slot else { return };
-            let Slot::Connecting { waiters, .. } = std::mem::replace(slot, Slot::Ready(Arc::clone(&connection))) else {
+            let Slot::Connecting { waiters, .. } =
+                std::mem::replace(slot, Slot::Ready(Arc::clone(&connection)))
+            else {
                 return;
             };
             state.failures = 0;
@@ -320,7 +365,9 @@ impl Place {
             slot
         };
         if let Some(Slot::Connecting { waiters, .. }) = slot {
-            answer(waiters, || Err(SendError::Unreachable(Arc::clone(&trouble))));
+            answer(waiters, || {
+                Err(SendError::Unreachable(Arc::clone(&trouble)))
+            });
         }
     }
 }

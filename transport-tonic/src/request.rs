@@ -61,14 +61,32 @@ impl Drop for Lease {
 }
 
 impl Opening {
-    pub(crate) const fn new(ticket: Ticket, path: &'static str, metadata: Metadata, deadline: Instant) -> Self {
-        Self { ticket: Some(ticket), waiting: None, path, metadata, deadline, tries: 0 }
+    pub(crate) const fn new(
+        ticket: Ticket,
+        path: &'static str,
+        metadata: Metadata,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            ticket: Some(ticket),
+            waiting: None,
+            path,
+            metadata,
+            deadline,
+            tries: 0,
+        }
     }
 
     /// What to say when the deadline comes now: it was certainly not sent.
     pub(crate) fn too_late(&self) -> SendError {
-        let address = self.ticket.as_ref().map(|t| t.pool().address.to_string()).unwrap_or_default();
-        SendError::Unreachable(format!("{address}: no connection before the call's deadline").into())
+        let address = self
+            .ticket
+            .as_ref()
+            .map(|t| t.pool().address.to_string())
+            .unwrap_or_default();
+        SendError::Unreachable(
+            format!("{address}: no connection before the call's deadline").into(),
+        )
     }
 
     /// Tries without waiting. The result is `None` when there is a connection to wait for.
@@ -99,15 +117,26 @@ impl Opening {
         let pool = Arc::clone(ticket.pool());
         let shared = &pool.shared;
         if shared.net.now() >= self.deadline {
-            return Some(Err(SendError::Refused(Arc::from("the deadline has passed"))));
+            return Some(Err(SendError::Refused(Arc::from(
+                "the deadline has passed",
+            ))));
         }
         let Some(head) = shared.head(&pool, self.path, &self.metadata, self.deadline) else {
-            return Some(Err(SendError::Refused(Arc::from("the metadata cannot be a header"))));
+            return Some(Err(SendError::Refused(Arc::from(
+                "the metadata cannot be a header",
+            ))));
         };
         match connection.sender.clone().send_request(head, false) {
             Ok((response, send)) => {
                 connection.meter.begin();
-                Some(Ok(Opened { response, send, lease: Lease { connection, _ticket: ticket } }))
+                Some(Ok(Opened {
+                    response,
+                    send,
+                    lease: Lease {
+                        connection,
+                        _ticket: ticket,
+                    },
+                }))
             }
             Err(error) => {
                 // Nothing was sent: the connection is closing, or has used up its stream numbers.

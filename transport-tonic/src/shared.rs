@@ -28,7 +28,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(net: Arc<dyn Net>, options: WireOptions, tls: TlsSource) -> Self {
-        Self { net, options, tls, tasks: AtomicUsize::new(0), gone: Notify::new() }
+        Self {
+            net,
+            options,
+            tls,
+            tasks: AtomicUsize::new(0),
+            gone: Notify::new(),
+        }
     }
 
     pub(crate) fn task_begins(&self) {
@@ -62,18 +68,34 @@ impl Shared {
         deadline: Instant,
     ) -> Option<Request<()>> {
         let mut parts = uri::Parts::default();
-        parts.scheme = Some(if self.tls.is_on() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+        parts.scheme = Some(if self.tls.is_on() {
+            uri::Scheme::HTTPS
+        } else {
+            uri::Scheme::HTTP
+        });
         parts.authority = Some(pool.authority.clone());
         parts.path_and_query = Some(uri::PathAndQuery::from_static(path));
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::TE, const { HeaderValue::from_static("trailers") });
-        headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/grpc") });
-        headers.insert(header::USER_AGENT, const { HeaderValue::from_static(AGENT) });
+        headers.insert(
+            header::CONTENT_TYPE,
+            const { HeaderValue::from_static("application/grpc") },
+        );
+        headers.insert(
+            header::USER_AGENT,
+            const { HeaderValue::from_static(AGENT) },
+        );
         if deadline != Instant::FAR_FUTURE {
-            headers.insert(const { HeaderName::from_static("grpc-timeout") }, timeout(deadline - self.net.now()));
+            headers.insert(
+                const { HeaderName::from_static("grpc-timeout") },
+                timeout(deadline - self.net.now()),
+            );
         }
         if let Some((name, value)) = metadata.pair() {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).ok()?);
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).ok()?,
+            );
         }
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
@@ -98,13 +120,18 @@ fn timeout(left: std::time::Duration) -> HeaderValue {
     };
     let mut text = BytesMut::with_capacity(12);
     let _ = fmt::Write::write_fmt(&mut text, format_args!("{number}{unit}"));
-    HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(const { HeaderValue::from_static("1S") })
+    HeaderValue::from_maybe_shared(text.freeze())
+        .unwrap_or(const { HeaderValue::from_static("1S") })
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tasks = self.tasks.load(Ordering::Relaxed);
-        f.debug_struct("Shared").field("net", &self.net).field("options", &self.options).field("tasks", &tasks).finish()
+        f.debug_struct("Shared")
+            .field("net", &self.net)
+            .field("options", &self.options)
+            .field("tasks", &tasks)
+            .finish()
     }
 }
 

@@ -12,11 +12,17 @@ const GRPC_MESSAGE: &str = "grpc-message";
 pub(crate) fn of_headers(headers: &HeaderMap) -> Option<Result<(), Status>> {
     let value = headers.get(GRPC_STATUS)?.as_bytes();
     // A status that is not a number counts as unknown.
-    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let number = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2);
     Some(match Code::from_number(number) {
         None => Ok(()),
         Some(code) => {
-            let message = headers.get(GRPC_MESSAGE).map(|m| percent_decode(m.as_bytes())).unwrap_or_default();
+            let message = headers
+                .get(GRPC_MESSAGE)
+                .map(|m| percent_decode(m.as_bytes()))
+                .unwrap_or_default();
             Err(Status::new(code, message))
         }
     })
@@ -25,7 +31,11 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> Option<Result<(), Status>> {
 /// Looks at the head of a response. `ended` says that no body follows.
 ///
 /// `Some` is the end of the call; otherwise the body is a sequence of gRPC messages.
-pub(crate) fn of_response(status: StatusCode, headers: &HeaderMap, ended: bool) -> Option<Result<(), SendError>> {
+pub(crate) fn of_response(
+    status: StatusCode,
+    headers: &HeaderMap,
+    ended: bool,
+) -> Option<Result<(), SendError>> {
     match of_headers(headers) {
         Some(Err(status)) => return Some(Err(SendError::Status(status))),
         Some(Ok(())) if ended => return Some(Ok(())),
@@ -37,7 +47,10 @@ pub(crate) fn of_response(status: StatusCode, headers: &HeaderMap, ended: bool) 
     }
     let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
     if !kind.starts_with(b"application/grpc") {
-        let text = format!("content type `{}` instead of a gRPC answer", String::from_utf8_lossy(kind));
+        let text = format!(
+            "content type `{}` instead of a gRPC answer",
+            String::from_utf8_lossy(kind)
+        );
         return Some(Err(SendError::Malformed(text.into())));
     }
     ended.then(|| Err(no_status()))
@@ -97,7 +110,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -119,23 +135,51 @@ mod tests {
     fn a_status_in_the_head_ends_the_call_whatever_http_says() {
         let map = headers(&[("grpc-status", "14"), ("grpc-message", "no%20leader")]);
         let end = of_response(StatusCode::SERVICE_UNAVAILABLE, &map, true).unwrap();
-        assert_eq!(end, Err(SendError::Status(Status::new(Code::Unavailable, "no leader"))));
-        assert_eq!(of_headers(&headers(&[("grpc-status", "x")])).unwrap().unwrap_err().code, Code::Unknown);
-        assert_eq!(of_headers(&headers(&[("grpc-status", "77")])).unwrap().unwrap_err().code, Code::Unknown);
+        assert_eq!(
+            end,
+            Err(SendError::Status(Status::new(
+                Code::Unavailable,
+                "no leader"
+            )))
+        );
+        assert_eq!(
+            of_headers(&headers(&[("grpc-status", "x")]))
+                .unwrap()
+                .unwrap_err()
+                .code,
+            Code::Unknown
+        );
+        assert_eq!(
+            of_headers(&headers(&[("grpc-status", "77")]))
+                .unwrap()
+                .unwrap_err()
+                .code,
+            Code::Unknown
+        );
     }
 
     #[test]
     fn what_is_not_grpc_is_told_apart() {
         let html = headers(&[("content-type", "text/html")]);
-        for (http, code) in [(404, Code::Unimplemented), (503, Code::Unavailable), (418, Code::Unknown)] {
+        for (http, code) in [
+            (404, Code::Unimplemented),
+            (503, Code::Unavailable),
+            (418, Code::Unknown),
+        ] {
             match of_response(StatusCode::from_u16(http).unwrap(), &html, false) {
                 Some(Err(SendError::Status(status))) => assert_eq!(status.code, code),
                 other => panic!("{other:?}"),
             }
         }
-        assert!(matches!(of_response(StatusCode::OK, &html, false), Some(Err(SendError::Malformed(_)))));
+        assert!(matches!(
+            of_response(StatusCode::OK, &html, false),
+            Some(Err(SendError::Malformed(_)))
+        ));
         let grpc = headers(&[("content-type", "application/grpc+proto")]);
         assert_eq!(of_response(StatusCode::OK, &grpc, false), None);
-        assert_eq!(of_response(StatusCode::OK, &grpc, true), Some(Err(no_status())));
+        assert_eq!(
+            of_response(StatusCode::OK, &grpc, true),
+            Some(Err(no_status()))
+        );
     }
 }

@@ -40,7 +40,11 @@ enum Receive {
 
 impl Stream {
     pub(crate) fn new(opened: Opened, limit: usize) -> Self {
-        let Opened { response, send, lease } = opened;
+        let Opened {
+            response,
+            send,
+            lease,
+        } = opened;
         Self {
             send,
             finished: false,
@@ -66,13 +70,18 @@ impl Stream {
                     let response = ready!(Pin::new(response).poll(cx))
                         .map_err(|e| Err(error::before_response(&e, self.lease.meter().ended())))?;
                     let (head, body) = response.into_parts();
-                    if let Some(end) = status::of_response(head.status, &head.headers, body.is_end_stream()) {
+                    if let Some(end) =
+                        status::of_response(head.status, &head.headers, body.is_end_stream())
+                    {
                         return Poll::Ready(Err(end));
                     }
                     self.receive = Receive::Body(body);
                 }
                 Receive::Body(body) => {
-                    let next = self.deframer.next().map_err(|e| Err(SendError::Malformed(e.into())))?;
+                    let next = self
+                        .deframer
+                        .next()
+                        .map_err(|e| Err(SendError::Malformed(e.into())))?;
                     if let Some(message) = next {
                         return Poll::Ready(Ok(message));
                     }
@@ -83,7 +92,10 @@ impl Stream {
                             self.deframer.push(chunk);
                         }
                         Some(Err(e)) => {
-                            return Poll::Ready(Err(Err(error::after_response(&e, self.lease.meter().ended()))));
+                            return Poll::Ready(Err(Err(error::after_response(
+                                &e,
+                                self.lease.meter().ended(),
+                            ))));
                         }
                         None => match std::mem::replace(&mut self.receive, Receive::Ended) {
                             Receive::Body(body) => self.receive = Receive::Trailers(body),
@@ -97,9 +109,9 @@ impl Stream {
                         .unwrap_or_default();
                     return Poll::Ready(Err(match status::of_headers(&trailers) {
                         Some(Err(status)) => Err(SendError::Status(status)),
-                        Some(Ok(())) if self.deframer.is_in_message() => {
-                            Err(SendError::Malformed(Arc::from("the stream ended within a message")))
-                        }
+                        Some(Ok(())) if self.deframer.is_in_message() => Err(SendError::Malformed(
+                            Arc::from("the stream ended within a message"),
+                        )),
                         Some(Ok(())) => Ok(()),
                         None => Err(status::no_status()),
                     }));
@@ -138,8 +150,8 @@ impl Duplex for Stream {
         }
         let mut out = frame::begin(message.len());
         out.put_slice(&message);
-        let frame =
-            frame::end(out).ok_or_else(|| SendError::Refused(Arc::from("the message is larger than 4 GiB")))?;
+        let frame = frame::end(out)
+            .ok_or_else(|| SendError::Refused(Arc::from("the message is larger than 4 GiB")))?;
         self.send.send_data(frame, false).map_err(|_| self.over())
     }
 
@@ -167,6 +179,9 @@ impl Duplex for Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("finished", &self.finished).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("Stream")
+            .field("finished", &self.finished)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }

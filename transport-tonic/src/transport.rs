@@ -43,14 +43,23 @@ impl GrpcTransport {
     #[must_use]
     pub fn new(net: Arc<dyn Net>, options: WireOptions, tls: Tls) -> Self {
         let shared = Arc::new(Shared::new(net, options, TlsSource::new(tls)));
-        Self { shared, pools: RwLock::default(), closed: AtomicBool::new(false) }
+        Self {
+            shared,
+            pools: RwLock::default(),
+            closed: AtomicBool::new(false),
+        }
     }
 
     fn admit(&self, to: &Arc<str>) -> Result<Ticket, SendError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(SendError::Closed);
         }
-        let known = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(to).map(Pool::admit);
+        let known = self
+            .pools
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(to)
+            .map(Pool::admit);
         match known {
             Some(admitted) => admitted,
             None => self.add(to)?.admit(),
@@ -59,9 +68,13 @@ impl GrpcTransport {
 
     fn add(&self, to: &Arc<str>) -> Result<Arc<Pool>, SendError> {
         let bad = |e: String| SendError::Unreachable(e.into());
-        let address: Address = to.parse().map_err(|e: crate::AddressError| bad(e.to_string()))?;
-        let authority: Authority =
-            address.to_string().parse().map_err(|e| bad(format!("`{to}` is not an address: {e}")))?;
+        let address: Address = to
+            .parse()
+            .map_err(|e: crate::AddressError| bad(e.to_string()))?;
+        let authority: Authority = address
+            .to_string()
+            .parse()
+            .map_err(|e| bad(format!("`{to}` is not an address: {e}")))?;
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that a pool added here is seen by `close`, or `close` is seen here.
         if self.closed.load(Ordering::Acquire) {
@@ -73,7 +86,8 @@ impl GrpcTransport {
 
     fn end_all(&self, reason: &'static str) {
         self.closed.store(true, Ordering::Release);
-        let pools = std::mem::take(&mut *self.pools.write().unwrap_or_else(PoisonError::into_inner));
+        let pools =
+            std::mem::take(&mut *self.pools.write().unwrap_or_else(PoisonError::into_inner));
         let reason = Arc::from(reason);
         for pool in pools.values() {
             pool.end_all(&reason, true);
@@ -90,7 +104,9 @@ impl Transport for GrpcTransport {
 
     fn call(&self, rpc: Rpc) -> Call {
         let command = rpc.command();
-        let prepared = self.admit(&rpc.to).and_then(|ticket| Ok((ticket, frame_of(&rpc)?)));
+        let prepared = self
+            .admit(&rpc.to)
+            .and_then(|ticket| Ok((ticket, frame_of(&rpc)?)));
         let (ticket, frame) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Call::failed(command, error),
@@ -108,7 +124,12 @@ impl Transport for GrpcTransport {
         let limit = self.shared.options.message_limit();
         let timer = self.timer(stream.deadline);
         // The stream itself has no deadline, so none is announced to the server.
-        let mut opening = Opening::new(ticket, stream.kind.path(), stream.metadata, Instant::FAR_FUTURE);
+        let mut opening = Opening::new(
+            ticket,
+            stream.kind.path(),
+            stream.metadata,
+            Instant::FAR_FUTURE,
+        );
         Box::pin(async move {
             let opened = match timer {
                 None => (&mut opening).await?,
@@ -122,7 +143,12 @@ impl Transport for GrpcTransport {
     }
 
     fn disconnect(&self, address: &str) {
-        let pool = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(address).cloned();
+        let pool = self
+            .pools
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(address)
+            .cloned();
         if let Some(pool) = pool {
             pool.end_all(&Arc::from("the client gave the address up"), false);
         }
@@ -143,6 +169,8 @@ impl Drop for GrpcTransport {
 
 impl fmt::Debug for GrpcTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrpcTransport").field("shared", &self.shared).finish_non_exhaustive()
+        f.debug_struct("GrpcTransport")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
     }
 }

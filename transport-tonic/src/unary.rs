@@ -35,9 +35,18 @@ pub struct Call {
 #[allow(clippy::large_enum_variant)]
 enum State {
     Failed(SendError),
-    Opening { opening: Opening, frame: Bytes },
-    Head { response: ResponseFuture, lease: Lease },
-    Body { answer: Answer, lease: Lease },
+    Opening {
+        opening: Opening,
+        frame: Bytes,
+    },
+    Head {
+        response: ResponseFuture,
+        lease: Lease,
+    },
+    Body {
+        answer: Answer,
+        lease: Lease,
+    },
     Done,
 }
 
@@ -50,7 +59,12 @@ struct Answer {
 
 impl Call {
     pub(crate) const fn failed(command: Command, error: SendError) -> Self {
-        Self { state: State::Failed(error), timer: None, command, limit: 0 }
+        Self {
+            state: State::Failed(error),
+            timer: None,
+            command,
+            limit: 0,
+        }
     }
 
     /// Sends at once when there is a connection.
@@ -66,7 +80,12 @@ impl Call {
             Some(Ok(opened)) => State::send(opened, frame),
             Some(Err(error)) => State::Failed(error),
         };
-        Self { state, timer, command, limit }
+        Self {
+            state,
+            timer,
+            command,
+            limit,
+        }
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, SendError>> {
@@ -87,7 +106,12 @@ impl Call {
                 State::Head { response, lease } => {
                     let response = match ready!(Pin::new(response).poll(cx)) {
                         Ok(response) => response,
-                        Err(e) => return Poll::Ready(Err(error::before_response(&e, lease.meter().ended()))),
+                        Err(e) => {
+                            return Poll::Ready(Err(error::before_response(
+                                &e,
+                                lease.meter().ended(),
+                            )));
+                        }
                     };
                     let (head, body) = response.into_parts();
                     match status::of_response(head.status, &head.headers, body.is_end_stream()) {
@@ -95,8 +119,12 @@ impl Call {
                         Some(Ok(())) => return Poll::Ready(Err(no_message())),
                         None => {}
                     }
-                    let answer =
-                        Answer { body, deframer: Deframer::new(self.limit), message: None, data_ended: false };
+                    let answer = Answer {
+                        body,
+                        deframer: Deframer::new(self.limit),
+                        message: None,
+                        data_ended: false,
+                    };
                     match std::mem::replace(&mut self.state, State::Done) {
                         State::Head { lease, .. } => self.state = State::Body { answer, lease },
                         _ => unreachable!(),
@@ -114,7 +142,11 @@ impl Call {
 
 impl State {
     fn send(opened: Opened, frame: Bytes) -> Self {
-        let Opened { response, mut send, lease } = opened;
+        let Opened {
+            response,
+            mut send,
+            lease,
+        } = opened;
         // An error here means that the stream has ended already; the response tells how.
         let _ = send.send_data(frame, true);
         Self::Head { response, lease }
@@ -126,12 +158,18 @@ impl Answer {
         while !self.data_ended {
             match ready!(self.body.poll_data(cx)) {
                 None => self.data_ended = true,
-                Some(Err(e)) => return Poll::Ready(Err(error::after_response(&e, lease.meter().ended()))),
+                Some(Err(e)) => {
+                    return Poll::Ready(Err(error::after_response(&e, lease.meter().ended())));
+                }
                 Some(Ok(chunk)) => {
                     // Giving back more than was taken is the only error, and this is what was taken.
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     self.deframer.push(chunk);
-                    while let Some(message) = self.deframer.next().map_err(|e| SendError::Malformed(e.into()))? {
+                    while let Some(message) = self
+                        .deframer
+                        .next()
+                        .map_err(|e| SendError::Malformed(e.into()))?
+                    {
                         if self.message.replace(message).is_some() {
                             let text = "two messages answer a call that has one answer";
                             return Poll::Ready(Err(SendError::Malformed(Arc::from(text))));
@@ -146,9 +184,9 @@ impl Answer {
         };
         Poll::Ready(match status::of_headers(&trailers) {
             Some(Err(status)) => Err(SendError::Status(status)),
-            Some(Ok(())) if self.deframer.is_in_message() => {
-                Err(SendError::Malformed(Arc::from("the answer ended within its message")))
-            }
+            Some(Ok(())) if self.deframer.is_in_message() => Err(SendError::Malformed(Arc::from(
+                "the answer ended within its message",
+            ))),
             Some(Ok(())) => self.message.take().ok_or_else(no_message),
             None => Err(status::no_status()),
         })
@@ -167,7 +205,9 @@ impl Future for Call {
         let result = match this.advance(cx) {
             Poll::Ready(result) => result,
             Poll::Pending => {
-                let Some(timer) = &mut this.timer else { return Poll::Pending };
+                let Some(timer) = &mut this.timer else {
+                    return Poll::Pending;
+                };
                 ready!(timer.as_mut().poll(cx));
                 Err(match &this.state {
                     State::Opening { opening, .. } => opening.too_late(),
@@ -191,7 +231,10 @@ impl fmt::Debug for Call {
             State::Body { .. } => "being answered",
             State::Done => "done",
         };
-        f.debug_struct("Call").field("command", &self.command).field("state", &state).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("command", &self.command)
+            .field("state", &state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -201,5 +244,6 @@ pub(crate) const ROOM: usize = 251;
 pub(crate) fn frame_of(rpc: &tikv_core::rpc::Rpc) -> Result<Bytes, SendError> {
     let mut out: BytesMut = crate::frame::begin(ROOM);
     rpc.encode(&mut out);
-    crate::frame::end(out).ok_or_else(|| SendError::Refused(Arc::from("the request is larger than 4 GiB")))
+    crate::frame::end(out)
+        .ok_or_else(|| SendError::Refused(Arc::from("the request is larger than 4 GiB")))
 }

@@ -19,8 +19,15 @@ const CA: &str = "CA certificates";
 const CHAIN: &str = "client certificate";
 const KEY: &str = "client key";
 
-pub(super) fn read(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Result<(Bytes, Option<PemPair>), TlsError> {
-    let file = |path: &Path| fs::read(path).map(Bytes::from).map_err(|e| TlsError::file(path, &e));
+pub(super) fn read(
+    ca: &Path,
+    identity: Option<&(PathBuf, PathBuf)>,
+) -> Result<(Bytes, Option<PemPair>), TlsError> {
+    let file = |path: &Path| {
+        fs::read(path)
+            .map(Bytes::from)
+            .map_err(|e| TlsError::file(path, &e))
+    };
     let identity = match identity {
         Some((chain, key)) => Some((file(chain)?, file(key)?)),
         None => None,
@@ -31,7 +38,9 @@ pub(super) fn read(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Result<(
 pub(super) fn build(ca: &[u8], identity: Option<&PemPair>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(CA, ca)? {
-        roots.add(certificate).map_err(|e| TlsError::part_of(CA, e.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|e| TlsError::part_of(CA, e.to_string()))?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -41,7 +50,8 @@ pub(super) fn build(ca: &[u8], identity: Option<&PemPair>) -> Result<Arc<ClientC
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
             let chain = certificates(CHAIN, chain)?;
-            let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| TlsError::part_of(KEY, e.to_string()))?;
+            let key = PrivateKeyDer::from_pem_slice(key)
+                .map_err(|e| TlsError::part_of(KEY, e.to_string()))?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|e| TlsError::part_of("client certificate and key", e.to_string()))?

@@ -14,7 +14,10 @@ impl TlsError {
     /// A [`TlsProvider`](crate::TlsProvider) has no certificates to give.
     #[must_use]
     pub fn provider(problem: impl Into<Arc<str>>) -> Self {
-        Self { what: "certificate provider".into(), problem: problem.into() }
+        Self {
+            what: "certificate provider".into(),
+            problem: problem.into(),
+        }
     }
 
     /// Which part of the settings is wrong: a file's path, or words like "client key".
@@ -24,10 +27,16 @@ impl TlsError {
     }
 
     pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
-        Self { what: path.display().to_string().into(), problem: error.to_string().into() }
+        Self {
+            what: path.display().to_string().into(),
+            problem: error.to_string().into(),
+        }
     }
 
     pub(crate) fn part_of(what: &str, problem: impl Into<Arc<str>>) -> Self {
-        Self { what: what.into(), problem: problem.into() }
+        Self {
+            what: what.into(),
+            problem: problem.into(),
+        }
     }
 }

@@ -72,9 +72,11 @@ impl fmt::Debug for Tls {
                 .field("ca", &format_args!("{} bytes", ca.len()))
                 .field("identity", &identity.is_some())
                 .finish(),
-            Self::Files { ca, identity } => {
-                f.debug_struct("Files").field("ca", ca).field("identity", identity).finish()
-            }
+            Self::Files { ca, identity } => f
+                .debug_struct("Files")
+                .field("ca", ca)
+                .field("identity", identity)
+                .finish(),
             Self::Custom(_) => f.write_str("Custom"),
         }
     }
@@ -114,10 +116,21 @@ impl TlsSource {
 }
 
 /// Agrees on keys and on HTTP/2 with the server.
-pub(crate) async fn handshake(connector: &TlsConnector, address: &Address, io: BoxIo) -> Result<BoxIo, String> {
-    let name = ServerName::try_from(address.host().to_owned())
-        .map_err(|_| format!("TLS: `{}` cannot be the name on a certificate", address.host()))?;
-    let stream = connector.connect(name, io).await.map_err(|e| format!("TLS: {e}"))?;
+pub(crate) async fn handshake(
+    connector: &TlsConnector,
+    address: &Address,
+    io: BoxIo,
+) -> Result<BoxIo, String> {
+    let name = ServerName::try_from(address.host().to_owned()).map_err(|_| {
+        format!(
+            "TLS: `{}` cannot be the name on a certificate",
+            address.host()
+        )
+    })?;
+    let stream = connector
+        .connect(name, io)
+        .await
+        .map_err(|e| format!("TLS: {e}"))?;
     match stream.get_ref().1.alpn_protocol() {
         // Servers that do not negotiate are asked for HTTP/2 all the same.
         Some(b"h2") | None => Ok(Box::new(stream)),
