@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -194,9 +195,9 @@ impl Wire {
 /// read the clock.
 #[derive(Debug)]
 struct Keeper {
-    keepalive: Option<std::time::Duration>,
-    keepalive_timeout: std::time::Duration,
-    idle_timeout: Option<std::time::Duration>,
+    keepalive: Option<Duration>,
+    keepalive_timeout: Duration,
+    idle_timeout: Option<Duration>,
     wake_at: Instant,
     /// How many reads there had been, and since when as far as the keeper knows.
     reads: u64,
@@ -218,7 +219,7 @@ enum Tick {
 
 impl Keeper {
     fn new(options: &WireOptions, now: Instant) -> Self {
-        let some = |d: std::time::Duration| (!d.is_zero()).then_some(d);
+        let some = |d: Duration| (!d.is_zero()).then_some(d);
         let mut keeper = Self {
             keepalive: some(options.keepalive),
             keepalive_timeout: options.keepalive_timeout,
@@ -342,5 +343,83 @@ impl AsyncWrite for Watched {
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeper() -> Keeper {
+        Keeper::new(&WireOptions::default(), Instant::ZERO)
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_quiet_connection_with_calls_is_probed_and_then_given_up() {
+        let (mut keeper, meter) = (keeper(), Meter::default());
+        meter.begin();
+        assert_eq!(keeper.wake_at, at(10));
+        assert_eq!(keeper.tick(at(10), &meter), Tick::Probe);
+        assert_eq!(keeper.wake_at, at(13));
+        assert_eq!(
+            keeper.tick(at(13), &meter),
+            Tick::End("the server no longer answers pings")
+        );
+    }
+
+    #[test]
+    fn whatever_arrives_answers_the_probe() {
+        let (mut keeper, meter) = (keeper(), Meter::default());
+        meter.begin();
+        assert_eq!(keeper.tick(at(10), &meter), Tick::Probe);
+        meter.reads.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(keeper.tick(at(13), &meter), Tick::Wait);
+        assert_eq!(keeper.wake_at, at(23));
+        assert_eq!(keeper.tick(at(23), &meter), Tick::Probe);
+        meter.end();
+        assert_eq!(
+            keeper.tick(at(26), &meter),
+            Tick::Wait,
+            "nobody waits for it any more"
+        );
+    }
+
+    #[test]
+    fn a_connection_without_calls_is_retired_and_never_probed() {
+        let (mut keeper, meter) = (keeper(), Meter::default());
+        meter.begin();
+        meter.end();
+        let mut ticks = Vec::new();
+        while keeper.wake_at < at(600) {
+            let now = keeper.wake_at;
+            match keeper.tick(now, &meter) {
+                Tick::Wait => {}
+                Tick::End(why) => {
+                    ticks.push((now, Tick::End(why)));
+                    break;
+                }
+                tick => ticks.push((now, tick)),
+            }
+        }
+        // The first look, after ten seconds, is the first to see that the call is over.
+        assert_eq!(
+            ticks,
+            [(at(190), Tick::Retire), (at(370), Tick::End("idle"))]
+        );
+    }
+
+    #[test]
+    fn zero_turns_probing_and_retiring_off() {
+        let options = WireOptions::default()
+            .keepalive(Duration::ZERO)
+            .idle_timeout(Duration::ZERO);
+        assert_eq!(
+            Keeper::new(&options, Instant::ZERO).wake_at,
+            Instant::FAR_FUTURE
+        );
     }
 }

@@ -18,6 +18,13 @@ pub(crate) fn end(mut frame: BytesMut) -> Option<Bytes> {
     Some(frame.freeze())
 }
 
+/// The header alone, for a message that is sent as it is.
+pub(crate) fn header(length: usize) -> Option<Bytes> {
+    let mut header = begin(0);
+    header[1..].copy_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
+    Some(header.freeze())
+}
+
 /// Cuts messages out of the chunks that arrive.
 ///
 /// A message that lies in one chunk is a slice of it; only one that is spread over chunks is copied together. What is

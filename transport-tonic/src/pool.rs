@@ -182,6 +182,14 @@ impl Pool {
         }
     }
 
+    /// Whether nothing would be lost with it: no call, no connection, no attempt, and no pause to keep to.
+    pub(crate) fn is_unused(&self, now: Instant) -> bool {
+        let state = self.state();
+        self.in_flight.load(Ordering::Relaxed) == 0
+            && state.tasks.is_empty()
+            && now >= state.not_before
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under the lock panics half way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -382,5 +390,35 @@ impl Drop for Place {
         // Waiters that are still there learn of it from their dropped channel.
         drop(slot);
         self.pool.shared.task_ends();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_three_seconds_and_vary_by_a_fifth() {
+        let mut state = State {
+            slots: Vec::new(),
+            turn: 0,
+            tasks: Vec::new(),
+            next_id: 0,
+            failures: 0,
+            not_before: Instant::ZERO,
+            trouble: Arc::from(""),
+            random: 1,
+            closed: false,
+        };
+        let mut expected = 0.1_f64;
+        for _ in 0..40 {
+            state.fail(Instant::ZERO, &Arc::from("no"));
+            let pause = (state.not_before - Instant::ZERO).as_secs_f64();
+            assert!(
+                (expected * 0.79..expected * 1.21).contains(&pause),
+                "{pause} s instead of {expected} s"
+            );
+            expected = (expected * 1.6).min(3.0);
+        }
     }
 }

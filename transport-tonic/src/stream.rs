@@ -19,6 +19,13 @@ use crate::{
     status,
 };
 
+/// Messages up to this size are copied behind their header, which is cheaper than a frame of its own for five bytes.
+const COPIED: usize = 16 << 10;
+
+fn too_large() -> SendError {
+    SendError::Refused(Arc::from("the message is larger than 4 GiB"))
+}
+
 /// An open bidirectional stream. Dropping it resets the HTTP/2 stream unless both sides have ended it.
 pub(crate) struct Stream {
     send: SendStream<Bytes>,
@@ -148,11 +155,17 @@ impl Duplex for Stream {
         if self.finished || self.end.is_some() {
             return Err(self.over());
         }
-        let mut out = frame::begin(message.len());
-        out.put_slice(&message);
-        let frame = frame::end(out)
-            .ok_or_else(|| SendError::Refused(Arc::from("the message is larger than 4 GiB")))?;
-        self.send.send_data(frame, false).map_err(|_| self.over())
+        if message.len() <= COPIED {
+            let mut out = frame::begin(message.len());
+            out.put_slice(&message);
+            let frame = frame::end(out).ok_or_else(too_large)?;
+            return self.send.send_data(frame, false).map_err(|_| self.over());
+        }
+        let header = frame::header(message.len()).ok_or_else(too_large)?;
+        self.send
+            .send_data(header, false)
+            .map_err(|_| self.over())?;
+        self.send.send_data(message, false).map_err(|_| self.over())
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SendError>>> {

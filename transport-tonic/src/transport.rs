@@ -17,7 +17,7 @@ use tikv_core::{
 };
 
 use crate::{
-    Address, Call, Net, Tls, WireOptions,
+    Address, AddressError, Call, Net, Tls, WireOptions,
     pool::{Pool, Ticket},
     request::Opening,
     shared::Shared,
@@ -50,6 +50,7 @@ impl GrpcTransport {
         }
     }
 
+    /// Counts one more call to an address. Under the lock, so that no pool with a call on it is forgotten.
     fn admit(&self, to: &Arc<str>) -> Result<Ticket, SendError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(SendError::Closed);
@@ -60,28 +61,26 @@ impl GrpcTransport {
             .unwrap_or_else(PoisonError::into_inner)
             .get(to)
             .map(Pool::admit);
-        match known {
-            Some(admitted) => admitted,
-            None => self.add(to)?.admit(),
-        }
+        known.unwrap_or_else(|| self.admit_new(to))
     }
 
-    fn add(&self, to: &Arc<str>) -> Result<Arc<Pool>, SendError> {
+    fn admit_new(&self, to: &Arc<str>) -> Result<Ticket, SendError> {
         let bad = |e: String| SendError::Unreachable(e.into());
-        let address: Address = to
-            .parse()
-            .map_err(|e: crate::AddressError| bad(e.to_string()))?;
+        let address: Address = to.parse().map_err(|e: AddressError| bad(e.to_string()))?;
         let authority: Authority = address
             .to_string()
             .parse()
             .map_err(|e| bad(format!("`{to}` is not an address: {e}")))?;
+        let now = self.shared.net.now();
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that a pool added here is seen by `close`, or `close` is seen here.
         if self.closed.load(Ordering::Acquire) {
             return Err(SendError::Closed);
         }
+        // A new address is a good moment to forget old ones: it is rare, and it is what makes the map grow.
+        pools.retain(|_, pool| !pool.is_unused(now));
         let new = || Arc::new(Pool::new(Arc::clone(&self.shared), address, authority));
-        Ok(Arc::clone(pools.entry(Arc::clone(to)).or_insert_with(new)))
+        pools.entry(Arc::clone(to)).or_insert_with(new).admit()
     }
 
     fn end_all(&self, reason: &'static str) {
