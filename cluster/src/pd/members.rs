@@ -16,6 +16,8 @@ use super::{
 
 /// Between the end of a lease and the next leader's first answer.
 const CAMPAIGN: Duration = Duration::from_millis(100);
+/// How long a member answers the same member list.
+const LIST_CACHE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub(super) struct Member {
@@ -27,6 +29,8 @@ pub(super) struct Member {
     /// Whether it follows the leader's region map.
     pub(super) synced: bool,
     pub(super) known_leader: Option<usize>,
+    /// The member list it answers until then, whatever happens.
+    listed: Option<(Instant, Vec<usize>)>,
 }
 
 /// What is going to happen by itself.
@@ -75,6 +79,7 @@ impl Members {
                     regions: Regions::default(),
                     synced: options.sync_regions,
                     known_leader: Some(0),
+                    listed: None,
                 })
                 .collect(),
             leader: Some(0),
@@ -113,20 +118,35 @@ impl Members {
 
     /// The member list as `asked` sees it.
     pub(super) fn list(
-        &self,
+        &mut self,
+        now: Instant,
         asked: usize,
     ) -> (
         Vec<pdpb::Member>,
         Option<pdpb::Member>,
         Option<pdpb::Member>,
     ) {
-        let meta = |index: usize| self.get(index).map(|member| member.meta.clone());
-        let members = (0..self.all.len()).filter_map(meta).collect();
-        let known = self.get(asked).and_then(|member| member.known_leader);
+        let present = |member: &(usize, &Member)| !member.1.removed;
+        let fresh: Vec<usize> = self
+            .all
+            .iter()
+            .enumerate()
+            .filter(present)
+            .map(|(index, _)| index)
+            .collect();
+        let Some(member) = self.all.get_mut(asked) else {
+            return (Vec::new(), None, None);
+        };
+        let cached = member.listed.take().filter(|(until, _)| now < *until);
+        let (until, listed) = cached.unwrap_or((now + LIST_CACHE, fresh));
+        member.listed = Some((until, listed.clone()));
+        let known = member.known_leader;
+        let meta = |index: usize| self.all.get(index).map(|member| member.meta.clone());
+        let in_list = |index: &usize| listed.contains(index);
         (
-            members,
-            known.and_then(meta),
-            self.log_leader.and_then(meta),
+            listed.iter().filter_map(|index| meta(*index)).collect(),
+            known.filter(in_list).and_then(meta),
+            self.log_leader.filter(in_list).and_then(meta),
         )
     }
 

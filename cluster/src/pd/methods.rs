@@ -150,6 +150,21 @@ unary_methods! {
     AskSplit "/pdpb.PD/AskSplit" ask_split pdpb::AskSplitRequest => pdpb::AskSplitResponse;
     AskBatchSplit "/pdpb.PD/AskBatchSplit" ask_batch_split pdpb::AskBatchSplitRequest => pdpb::AskBatchSplitResponse;
     ReportSplit "/pdpb.PD/ReportSplit" report_split pdpb::ReportSplitRequest => pdpb::ReportSplitResponse;
+    GetGcState "/pdpb.PD/GetGCState" get_gc_state pdpb::GetGcStateRequest => pdpb::GetGcStateResponse;
+    GetAllKeyspacesGcStates "/pdpb.PD/GetAllKeyspacesGCStates" get_all_keyspaces_gc_states pdpb::GetAllKeyspacesGcStatesRequest => pdpb::GetAllKeyspacesGcStatesResponse;
+    AdvanceGcSafePoint "/pdpb.PD/AdvanceGCSafePoint" advance_gc_safe_point pdpb::AdvanceGcSafePointRequest => pdpb::AdvanceGcSafePointResponse;
+    AdvanceTxnSafePoint "/pdpb.PD/AdvanceTxnSafePoint" advance_txn_safe_point pdpb::AdvanceTxnSafePointRequest => pdpb::AdvanceTxnSafePointResponse;
+    SetGcBarrier "/pdpb.PD/SetGCBarrier" set_gc_barrier pdpb::SetGcBarrierRequest => pdpb::SetGcBarrierResponse;
+    DeleteGcBarrier "/pdpb.PD/DeleteGCBarrier" delete_gc_barrier pdpb::DeleteGcBarrierRequest => pdpb::DeleteGcBarrierResponse;
+    SetGlobalGcBarrier "/pdpb.PD/SetGlobalGCBarrier" set_global_gc_barrier pdpb::SetGlobalGcBarrierRequest => pdpb::SetGlobalGcBarrierResponse;
+    DeleteGlobalGcBarrier "/pdpb.PD/DeleteGlobalGCBarrier" delete_global_gc_barrier pdpb::DeleteGlobalGcBarrierRequest => pdpb::DeleteGlobalGcBarrierResponse;
+    GetGcSafePoint "/pdpb.PD/GetGCSafePoint" get_gc_safe_point pdpb::GetGcSafePointRequest => pdpb::GetGcSafePointResponse;
+    UpdateGcSafePoint "/pdpb.PD/UpdateGCSafePoint" update_gc_safe_point pdpb::UpdateGcSafePointRequest => pdpb::UpdateGcSafePointResponse;
+    UpdateServiceGcSafePoint "/pdpb.PD/UpdateServiceGCSafePoint" update_service_gc_safe_point pdpb::UpdateServiceGcSafePointRequest => pdpb::UpdateServiceGcSafePointResponse;
+    GetGcSafePointV2 "/pdpb.PD/GetGCSafePointV2" get_gc_safe_point_v2 pdpb::GetGcSafePointV2Request => pdpb::GetGcSafePointV2Response;
+    GetAllGcSafePointV2 "/pdpb.PD/GetAllGCSafePointV2" get_all_gc_safe_point_v2 pdpb::GetAllGcSafePointV2Request => pdpb::GetAllGcSafePointV2Response;
+    UpdateGcSafePointV2 "/pdpb.PD/UpdateGCSafePointV2" update_gc_safe_point_v2 pdpb::UpdateGcSafePointV2Request => pdpb::UpdateGcSafePointV2Response;
+    UpdateServiceSafePointV2 "/pdpb.PD/UpdateServiceSafePointV2" update_service_safe_point_v2 pdpb::UpdateServiceSafePointV2Request => pdpb::UpdateServiceSafePointV2Response;
     LoadKeyspace "/keyspacepb.Keyspace/LoadKeyspace" load_keyspace keyspacepb::LoadKeyspaceRequest => keyspacepb::LoadKeyspaceResponse;
     LoadKeyspaceById "/keyspacepb.Keyspace/LoadKeyspaceByID" load_keyspace_by_id keyspacepb::LoadKeyspaceByIdRequest => keyspacepb::LoadKeyspaceResponse;
     UpdateKeyspaceState "/keyspacepb.Keyspace/UpdateKeyspaceState" update_keyspace_state keyspacepb::UpdateKeyspaceStateRequest => keyspacepb::UpdateKeyspaceStateResponse;
@@ -234,6 +249,7 @@ macro_rules! stream_methods {
 
 stream_methods! {
     Tso "/pdpb.PD/Tso" pdpb::TsoRequest => pdpb::TsoResponse;
+    WatchGcSafePointV2 "/pdpb.PD/WatchGCSafePointV2" pdpb::WatchGcSafePointV2Request => pdpb::WatchGcSafePointV2Response;
     QueryRegion "/pdpb.PD/QueryRegion" pdpb::QueryRegionRequest => pdpb::QueryRegionResponse;
     RegionHeartbeat "/pdpb.PD/RegionHeartbeat" pdpb::RegionHeartbeatRequest => pdpb::RegionHeartbeatResponse;
     WatchKeyspaces "/keyspacepb.Keyspace/WatchKeyspaces" keyspacepb::WatchKeyspacesRequest => keyspacepb::WatchKeyspacesResponse;

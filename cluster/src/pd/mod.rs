@@ -30,6 +30,7 @@
 
 mod cluster;
 mod direct;
+mod gc;
 mod header;
 mod keyspace;
 mod lookup;
@@ -38,6 +39,7 @@ mod methods;
 mod options;
 mod regions;
 mod rpc_cluster;
+mod rpc_gc;
 mod rpc_region;
 mod service;
 mod stores;
@@ -64,6 +66,7 @@ pub struct Pd {
     members: members::Members,
     cluster: Option<cluster::Cluster>,
     keyspaces: keyspace::Keyspaces,
+    gc: gc::Gc,
     next_id: u64,
     snapshot_recovering: bool,
     tso: tso::Tso,
@@ -80,6 +83,7 @@ impl Pd {
             members: members::Members::new(&options),
             cluster: None,
             keyspaces: keyspace::Keyspaces::default(),
+            gc: gc::Gc::default(),
             snapshot_recovering: false,
             next_id: options.first_id,
             tso: tso::Tso::default(),

@@ -22,7 +22,7 @@ impl Pd {
         call: Call<'_>,
         _: pdpb::GetMembersRequest,
     ) -> Answer<pdpb::GetMembersResponse> {
-        let (members, leader, etcd_leader) = self.members.list(call.member);
+        let (members, leader, etcd_leader) = self.members.list(call.now, call.member);
         Ok(pdpb::GetMembersResponse {
             header: Some(self.headers().ok()),
             members,

@@ -136,6 +136,10 @@ impl Pd {
             StreamRequest::Tso(request) => self.tso_frame(now, id, request),
             StreamRequest::QueryRegion(request) => self.query_frame(id, &request),
             StreamRequest::RegionHeartbeat(request) => self.heartbeat_frame(now, id, request),
+            StreamRequest::WatchGcSafePointV2(_) => Err(Status::new(
+                Code::Unimplemented,
+                "Unimplemented: ask for the states of all keyspaces instead",
+            )),
             StreamRequest::WatchKeyspaces(request) => self.watch_keyspaces(id, &request),
             StreamRequest::ReportBuckets(request) => self.buckets_frame(id, request),
         };
@@ -160,7 +164,7 @@ impl Pd {
             }
             StreamMethod::Tso | StreamMethod::QueryRegion => Status::ok(),
             // The one request of a server stream is all the client has to say.
-            StreamMethod::WatchKeyspaces => return,
+            StreamMethod::WatchKeyspaces | StreamMethod::WatchGcSafePointV2 => return,
         };
         self.streams.end(id, status);
     }

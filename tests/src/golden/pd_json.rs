@@ -132,7 +132,10 @@ pub(super) fn difference(path: &str, expected: &Value, actual: &Value) -> Option
 }
 
 fn is_text(key: &str) -> bool {
-    matches!(key, "message" | "abort" | "error" | "reason")
+    matches!(
+        key,
+        "message" | "abort" | "error" | "reason" | "blocker_description"
+    )
 }
 
 fn is_mask(value: &str) -> bool {

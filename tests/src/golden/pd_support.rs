@@ -6,8 +6,10 @@ use tikv_cluster::pd::{PdOptions, PdRequest, StreamMethod};
 use super::pd::Replay;
 
 /// Families that must replay without a difference.
-pub const SUPPORTED: [&str; 8] = [
+pub const SUPPORTED: [&str; 10] = [
     "cluster",
+    "gc",
+    "gc-random",
     "keyspace",
     "keyspace-random",
     "members",
@@ -26,6 +28,12 @@ pub(super) fn not_yet(step: &Value) -> Option<String> {
         return Some("calls that block".to_owned());
     }
     let rpc = step["rpc"].as_str()?;
+    if step["received"]
+        .as_array()
+        .is_some_and(|frames| frames.iter().any(is_operator))
+    {
+        return Some("operators that PD makes".to_owned());
+    }
     let absent = ["TSO.", "Router.", "GC.", "Namespace."];
     if absent.iter().any(|prefix| rpc.starts_with(prefix)) {
         return None;
@@ -44,6 +52,17 @@ pub(super) fn not_yet(step: &Value) -> Option<String> {
         return None;
     }
     Some(format!("rpc {}", &method[1..]))
+}
+
+fn is_operator(frame: &Value) -> bool {
+    let commands = [
+        "change_peer",
+        "change_peer_v2",
+        "transfer_leader",
+        "merge",
+        "split_region",
+    ];
+    commands.iter().any(|command| frame.get(command).is_some())
 }
 
 /// The options a scenario's PD ran with.
