@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message;
 use tikv_core::time::Instant;
-use tikv_proto::{keyspacepb, pdpb};
+use tikv_proto::{keyspacepb, meta_storagepb, pdpb};
 
 use super::{Pd, header, options::MemberId, service::Call};
 use crate::status::{Code, Status};
@@ -165,6 +165,11 @@ unary_methods! {
     GetAllGcSafePointV2 "/pdpb.PD/GetAllGCSafePointV2" get_all_gc_safe_point_v2 pdpb::GetAllGcSafePointV2Request => pdpb::GetAllGcSafePointV2Response;
     UpdateGcSafePointV2 "/pdpb.PD/UpdateGCSafePointV2" update_gc_safe_point_v2 pdpb::UpdateGcSafePointV2Request => pdpb::UpdateGcSafePointV2Response;
     UpdateServiceSafePointV2 "/pdpb.PD/UpdateServiceSafePointV2" update_service_safe_point_v2 pdpb::UpdateServiceSafePointV2Request => pdpb::UpdateServiceSafePointV2Response;
+    MetaGet "/meta_storagepb.MetaStorage/Get" meta_get meta_storagepb::GetRequest => meta_storagepb::GetResponse;
+    MetaPut "/meta_storagepb.MetaStorage/Put" meta_put meta_storagepb::PutRequest => meta_storagepb::PutResponse;
+    MetaDelete "/meta_storagepb.MetaStorage/Delete" meta_delete meta_storagepb::DeleteRequest => meta_storagepb::DeleteResponse;
+    StoreGlobalConfig "/pdpb.PD/StoreGlobalConfig" store_global_config pdpb::StoreGlobalConfigRequest => pdpb::StoreGlobalConfigResponse;
+    LoadGlobalConfig "/pdpb.PD/LoadGlobalConfig" load_global_config pdpb::LoadGlobalConfigRequest => pdpb::LoadGlobalConfigResponse;
     LoadKeyspace "/keyspacepb.Keyspace/LoadKeyspace" load_keyspace keyspacepb::LoadKeyspaceRequest => keyspacepb::LoadKeyspaceResponse;
     LoadKeyspaceById "/keyspacepb.Keyspace/LoadKeyspaceByID" load_keyspace_by_id keyspacepb::LoadKeyspaceByIdRequest => keyspacepb::LoadKeyspaceResponse;
     UpdateKeyspaceState "/keyspacepb.Keyspace/UpdateKeyspaceState" update_keyspace_state keyspacepb::UpdateKeyspaceStateRequest => keyspacepb::UpdateKeyspaceStateResponse;
@@ -253,6 +258,8 @@ stream_methods! {
     QueryRegion "/pdpb.PD/QueryRegion" pdpb::QueryRegionRequest => pdpb::QueryRegionResponse;
     RegionHeartbeat "/pdpb.PD/RegionHeartbeat" pdpb::RegionHeartbeatRequest => pdpb::RegionHeartbeatResponse;
     WatchKeyspaces "/keyspacepb.Keyspace/WatchKeyspaces" keyspacepb::WatchKeyspacesRequest => keyspacepb::WatchKeyspacesResponse;
+    MetaWatch "/meta_storagepb.MetaStorage/Watch" meta_storagepb::WatchRequest => meta_storagepb::WatchResponse;
+    WatchGlobalConfig "/pdpb.PD/WatchGlobalConfig" pdpb::WatchGlobalConfigRequest => pdpb::WatchGlobalConfigResponse;
     ReportBuckets "/pdpb.PD/ReportBuckets" pdpb::ReportBucketsRequest => pdpb::ReportBucketsResponse;
 }
 

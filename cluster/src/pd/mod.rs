@@ -30,6 +30,7 @@
 
 mod cluster;
 mod direct;
+mod etcd;
 mod gc;
 mod header;
 mod keyspace;
@@ -40,6 +41,7 @@ mod options;
 mod regions;
 mod rpc_cluster;
 mod rpc_gc;
+mod rpc_meta;
 mod rpc_region;
 mod service;
 mod stores;
@@ -67,6 +69,7 @@ pub struct Pd {
     cluster: Option<cluster::Cluster>,
     keyspaces: keyspace::Keyspaces,
     gc: gc::Gc,
+    etcd: etcd::Etcd,
     next_id: u64,
     snapshot_recovering: bool,
     tso: tso::Tso,
@@ -84,6 +87,7 @@ impl Pd {
             cluster: None,
             keyspaces: keyspace::Keyspaces::default(),
             gc: gc::Gc::default(),
+            etcd: etcd::Etcd::default(),
             snapshot_recovering: false,
             next_id: options.first_id,
             tso: tso::Tso::default(),

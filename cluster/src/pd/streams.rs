@@ -9,7 +9,9 @@ use tikv_core::time::Instant;
 use tikv_proto::{metapb, pdpb};
 
 use super::{
-    Pd, header,
+    Pd,
+    etcd::Watch,
+    header,
     lookup::Lookup,
     methods::{CallMetadata, StreamMethod, StreamReply, StreamRequest},
     options::MemberId,
@@ -45,6 +47,7 @@ pub(super) struct Stream {
     /// Timestamp requests that wait for the end of a stall.
     parked: VecDeque<pdpb::TsoRequest>,
     half_closed: bool,
+    watch: Option<Watch>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,6 +78,21 @@ impl Streams {
         if self.open.remove(&id).is_some() {
             self.bound.retain(|_, bound| *bound != id);
             self.output.push((id, StreamEvent::End(status)));
+        }
+    }
+
+    /// Where a stream leads that is never forwarded.
+    pub(super) fn member_of(&self, id: StreamId) -> usize {
+        self.open.get(&id).map_or(0, |stream| stream.member)
+    }
+
+    pub(super) fn watch(&self, id: StreamId) -> Option<&Watch> {
+        self.open.get(&id)?.watch.as_ref()
+    }
+
+    pub(super) fn set_watch(&mut self, id: StreamId, watch: Watch) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            stream.watch = Some(watch);
         }
     }
 
@@ -118,6 +136,7 @@ impl Pd {
             last_bind: None,
             parked: VecDeque::new(),
             half_closed: false,
+            watch: None,
         };
         self.streams.open.insert(id, stream);
         if !self.members.is_running(member.0) {
@@ -136,6 +155,8 @@ impl Pd {
             StreamRequest::Tso(request) => self.tso_frame(now, id, request),
             StreamRequest::QueryRegion(request) => self.query_frame(id, &request),
             StreamRequest::RegionHeartbeat(request) => self.heartbeat_frame(now, id, request),
+            StreamRequest::MetaWatch(request) => self.meta_watch(id, request),
+            StreamRequest::WatchGlobalConfig(request) => self.watch_global_config(id, &request),
             StreamRequest::WatchGcSafePointV2(_) => Err(Status::new(
                 Code::Unimplemented,
                 "Unimplemented: ask for the states of all keyspaces instead",
@@ -164,7 +185,10 @@ impl Pd {
             }
             StreamMethod::Tso | StreamMethod::QueryRegion => Status::ok(),
             // The one request of a server stream is all the client has to say.
-            StreamMethod::WatchKeyspaces | StreamMethod::WatchGcSafePointV2 => return,
+            StreamMethod::WatchKeyspaces
+            | StreamMethod::WatchGcSafePointV2
+            | StreamMethod::MetaWatch
+            | StreamMethod::WatchGlobalConfig => return,
         };
         self.streams.end(id, status);
     }
@@ -306,7 +330,7 @@ impl Pd {
         id: StreamId,
         request: &tikv_proto::keyspacepb::WatchKeyspacesRequest,
     ) -> Result<(), Status> {
-        let member = self.streams.open.get(&id).map_or(0, |s| s.member);
+        let member = self.streams.member_of(id);
         self.check_leader(member, &request.header)?;
         if let Some(first) = self.first_keyspaces() {
             self.streams.reply(id, StreamReply::WatchKeyspaces(first));

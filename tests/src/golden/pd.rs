@@ -152,7 +152,6 @@ impl Replay {
         }
         let mut symbols = BTreeMap::new();
         symbols.insert("CLUSTER".to_owned(), CLUSTER_ID.to_string());
-        symbols.insert("CLUSTER+1".to_owned(), (CLUSTER_ID + 1).to_string());
         let mut replay = Self {
             wire,
             pd,
@@ -285,6 +284,7 @@ impl Replay {
         let alternatives = step["alternatives"].as_array().into_iter().flatten();
         let mut found = None;
         for want in [Value::Object(want)].iter().chain(alternatives) {
+            self.learn(want, &got);
             match pd_json::difference(rpc, &self.bind(want), &got) {
                 None => return Ok(Outcome::Equal),
                 Some(what) => found = found.or(Some(what)),
@@ -375,7 +375,7 @@ impl Replay {
         Ok(self.compare_stream(rpc, step, &Value::Object(got)))
     }
 
-    fn compare_stream(&self, rpc: &str, step: &Value, got: &Value) -> Outcome {
+    fn compare_stream(&mut self, rpc: &str, step: &Value, got: &Value) -> Outcome {
         let mut want = Map::new();
         for kind in ["received", "status"] {
             if let Some(value) = step.get(kind) {
@@ -385,6 +385,7 @@ impl Replay {
         let alternatives = step["alternatives"].as_array().into_iter().flatten();
         let mut found = None;
         for want in [Value::Object(want)].iter().chain(alternatives) {
+            self.learn(want, got);
             match pd_json::difference(rpc, &self.bind(want), got) {
                 None => return Outcome::Equal,
                 Some(what) => found = found.or(Some(what)),
@@ -422,6 +423,11 @@ impl Replay {
                 self.now += Duration::from_secs_f64(seconds);
                 self.pd.advance(self.now);
             }
+            ("etcd-compact", _) => {
+                let revision = self.bind(&step["revision"]);
+                let revision = revision.as_str().and_then(|text| text.parse().ok());
+                self.pd.compact_meta_storage(revision.unwrap_or(0));
+            }
             ("wait-tombstone", _) => {
                 self.now += Duration::from_secs(11);
                 self.pd.advance(self.now);
@@ -448,6 +454,30 @@ impl Replay {
         Outcome::Equal
     }
 
+    /// Binds revisions (`V1`, `V2`, ...) where they appear for the first time.
+    fn learn(&mut self, want: &Value, got: &Value) {
+        match (want, got) {
+            (Value::Object(want), Value::Object(got)) => {
+                for (key, value) in want {
+                    self.learn(value, got.get(key).unwrap_or(&Value::Null));
+                }
+            }
+            (Value::Array(want), Value::Array(got)) => {
+                for (want, got) in want.iter().zip(got) {
+                    self.learn(want, got);
+                }
+            }
+            (Value::String(symbol), Value::String(value)) => {
+                let number = symbol.strip_prefix('V');
+                if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
+                    let entry = self.symbols.entry(symbol.clone());
+                    entry.or_insert_with(|| value.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Puts concrete values in the place of symbols.
     pub(super) fn bind(&self, value: &Value) -> Value {
         match value {
@@ -464,6 +494,12 @@ impl Replay {
     fn bind_text(&self, text: &str) -> String {
         if let Some(value) = self.symbols.get(text) {
             return value.clone();
+        }
+        if let Some((symbol, offset)) = text.split_once('+')
+            && let Some(value) = self.symbols.get(symbol)
+            && let (Ok(value), Ok(offset)) = (value.parse::<u64>(), offset.parse::<u64>())
+        {
+            return (value + offset).to_string();
         }
         if let Some(offset) = text.strip_prefix('A').and_then(|n| n.parse::<u64>().ok()) {
             return (FIRST_SYMBOL_ID + offset).to_string();

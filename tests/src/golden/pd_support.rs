@@ -6,13 +6,16 @@ use tikv_cluster::pd::{PdOptions, PdRequest, StreamMethod};
 use super::pd::Replay;
 
 /// Families that must replay without a difference.
-pub const SUPPORTED: [&str; 10] = [
+pub const SUPPORTED: [&str; 13] = [
     "cluster",
     "gc",
     "gc-random",
+    "globalconfig",
     "keyspace",
     "keyspace-random",
     "members",
+    "meta",
+    "meta-random",
     "region",
     "region-random",
     "store-random",
