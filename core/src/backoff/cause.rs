@@ -96,6 +96,50 @@ pub enum CauseKind {
 }
 
 impl CauseKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: &'static [Self] = &[
+        Self::Other,
+        Self::UndeterminedResult,
+        Self::NotLeader,
+        Self::DiskFull,
+        Self::RecoveryInProgress,
+        Self::IsWitness,
+        Self::FlashbackInProgress,
+        Self::FlashbackNotPrepared,
+        Self::RegionNotFound,
+        Self::KeyNotInRegion,
+        Self::EpochNotMatch,
+        Self::BucketVersionNotMatch,
+        Self::ServerIsBusy,
+        Self::DeadlineExceeded,
+        Self::StaleCommand,
+        Self::StoreNotMatch,
+        Self::RaftEntryTooLarge,
+        Self::MaxTimestampNotSynced,
+        Self::RegionNotInitialized,
+        Self::ReadIndexNotReady,
+        Self::ProposalInMergingMode,
+        Self::DataIsNotReady,
+        Self::MismatchPeerId,
+        Self::InvalidMaxTsUpdate,
+        Self::UnknownRegionError,
+        Self::Unreachable,
+        Self::ConnectionLost,
+        Self::TimedOut,
+        Self::RpcFailed,
+        Self::NoCandidate,
+        Self::StoreGone,
+        Self::PdUnreachable,
+        Self::PdNotLeader,
+        Self::PdFailed,
+        Self::PdRegionMissing,
+        Self::TsoFailed,
+        Self::ClusterMismatch,
+        Self::KeyLocked,
+        Self::TxnNotFound,
+        Self::CommitTsLag,
+    ];
+
     /// A short lower-case text, such as `"epoch_not_match"`.
     #[must_use]
     pub const fn name(self) -> &'static str {

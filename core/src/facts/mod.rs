@@ -6,6 +6,7 @@
 mod convert;
 mod region;
 mod region_map;
+mod retries;
 mod segment;
 mod store;
 
@@ -21,6 +22,7 @@ pub use region::{
 pub use region_map::{
     EpochOutcome, Insert, Lookup, MissReason, NoPeers, RegionMap, RegionMapOptions,
 };
+pub use retries::Retries;
 pub use store::{Liveness, ResolveState, Store, StoreKind, StoreTable};
 
 use crate::{codec::KeyCodec, pd::PdFacts};
@@ -37,6 +39,8 @@ pub struct Facts {
     pub stores: Arc<StoreTable>,
     /// Who leads PD.
     pub pd: PdFacts,
+    /// What made operations try again.
+    pub retries: Retries,
     codec: KeyCodec,
 }
 
@@ -48,6 +52,7 @@ impl Facts {
             regions: RegionMap::new(regions),
             stores: Arc::new(StoreTable::new()),
             pd,
+            retries: Retries::default(),
             codec,
         }
     }
@@ -66,6 +71,7 @@ impl Facts {
             regions: self.regions.fork(&stores),
             stores: Arc::new(stores),
             pd: self.pd.fork(),
+            retries: Retries::default(),
             codec: self.codec,
         }
     }

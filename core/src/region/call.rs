@@ -340,6 +340,7 @@ impl<R: RegionRequest> RegionCall<R> {
         let (kind, verdict) = classify(error, &self.region, peer, &mut self.selector, cx);
         let cause = self.cause(kind);
         self.last = Some(cause);
+        cx.facts.retries.count(kind);
         match verdict {
             Verdict::Retry => self.next(cx),
             Verdict::RetryAfter(kind) => self.pause(cx, kind, cause, Then::Retry),
@@ -367,6 +368,7 @@ impl<R: RegionRequest> RegionCall<R> {
         self.refresh(cx);
         self.selector.failed(&self.region, peer, cx.now - since);
         self.last = Some(self.cause(cause_of(&error)));
+        cx.facts.retries.count(cause_of(&error));
         let unsafe_to_repeat = !R::IDEMPOTENT && self.maybe_applied;
         if error.is_final() || unsafe_to_repeat {
             return self.fail(FailureKind::Send(error));
