@@ -1,0 +1,215 @@
+//! One operation: a machine, driven inside the caller's future.
+//!
+//! ```text
+//!   Idle --first poll--> Running --output--> Done
+//!     |                     `--drop--> Event::Cancel (what was sent is withdrawn as far as possible)
+//!     `--drop--> nothing was sent
+//! ```
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use tikv_core::{
+    failure::{Failure, FailureKind},
+    machine::{Action, Cx, Event, Machine, Outbox, Shared},
+    time::Instant,
+};
+
+use super::{Hub, Pending, service::abandon};
+
+/// When an operation must have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// So long after it was begun.
+    Within(Duration),
+    /// At that time.
+    At(Instant),
+}
+
+impl Limit {
+    /// The deadline of what begins at `now`.
+    pub(crate) fn from(self, now: Instant) -> Instant {
+        match self {
+            Self::Within(timeout) => now + timeout,
+            Self::At(at) => at,
+        }
+    }
+}
+
+/// A machine and all that runs it. Nothing happens before the first poll.
+pub(crate) struct Drive<M: Machine> {
+    hub: Arc<Hub>,
+    machine: M,
+    shared: Shared,
+    outbox: Outbox,
+    flight: Flight,
+    limit: Limit,
+    deadline: Instant,
+    began: Instant,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Running,
+    Done,
+}
+
+/// What is waited for. The first thing is kept inline; a collection is made when there are more.
+enum Flight {
+    None,
+    One(Pending),
+    Many(Box<FuturesUnordered<Pending>>),
+}
+
+impl Flight {
+    fn push(&mut self, pending: Pending) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(pending),
+            Self::One(first) => {
+                let many = FuturesUnordered::new();
+                many.push(first);
+                many.push(pending);
+                Self::Many(Box::new(many))
+            }
+            Self::Many(many) => {
+                many.push(pending);
+                Self::Many(many)
+            }
+        };
+    }
+
+    fn abandon(&mut self, tag: tikv_core::machine::Tag) {
+        match self {
+            Self::One(pending) if pending.tag() == tag => *self = Self::None,
+            Self::Many(many) => abandon(many, tag),
+            Self::None | Self::One(_) => {}
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        match self {
+            Self::None => Poll::Pending,
+            Self::One(pending) => {
+                let event = std::task::ready!(Pin::new(pending).poll(cx));
+                *self = Self::None;
+                Poll::Ready(event)
+            }
+            Self::Many(many) => match Pin::new(&mut **many).poll_next(cx) {
+                Poll::Ready(Some(event)) => Poll::Ready(event),
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<M: Machine> std::fmt::Debug for Drive<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Drive")
+            .field("machine", &self.machine)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine> Drive<M> {
+    pub(crate) fn new(hub: Arc<Hub>, machine: M, timeout: Duration) -> Self {
+        let shared = Shared::new(hub.next_rng());
+        Self {
+            hub,
+            machine,
+            shared,
+            outbox: Outbox::new(),
+            flight: Flight::None,
+            limit: Limit::Within(timeout),
+            deadline: Instant::FAR_FUTURE,
+            began: Instant::ZERO,
+            state: State::Idle,
+        }
+    }
+
+    /// Sets when the operation must have ended; has no effect once it has begun.
+    pub(crate) const fn set_limit(&mut self, limit: Limit) {
+        self.limit = limit;
+    }
+
+    /// How long the operation has run.
+    pub(crate) fn elapsed(&self) -> Duration {
+        match self.state {
+            State::Idle => Duration::ZERO,
+            State::Running | State::Done => self.hub.links().runtime.now() - self.began,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.began = self.hub.links().runtime.now();
+        self.deadline = self.limit.from(self.began);
+        self.state = State::Running;
+    }
+
+    fn tell(&mut self, now: Instant, event: Event) -> Option<M::Output> {
+        let links = self.hub.links();
+        let mut cx = Cx::new(
+            now,
+            self.deadline,
+            &links.facts,
+            &mut self.shared,
+            &mut self.outbox,
+        );
+        let output = self.machine.on(&mut cx, event);
+        if output.is_some() {
+            self.state = State::Done;
+        }
+        for action in self.outbox.drain() {
+            if let Action::Abandon(tag) = action {
+                self.flight.abandon(tag);
+            } else if let Some(pending) = links.begin(action, self.deadline) {
+                self.flight.push(pending);
+            }
+        }
+        output
+    }
+}
+
+impl<T, M: Machine<Output = Result<T, Failure>>> Drive<M> {
+    /// Runs the machine as far as it goes.
+    pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
+        if self.state == State::Idle {
+            self.begin();
+            if self.hub.is_closed() {
+                self.state = State::Done;
+                return Poll::Ready(Err(FailureKind::Closed.into()));
+            }
+            if let Some(output) = self.tell(self.began, Event::Start) {
+                return Poll::Ready(output);
+            }
+        }
+        assert!(
+            self.state != State::Done,
+            "an operation was polled after it had ended"
+        );
+        loop {
+            let event = std::task::ready!(self.flight.poll_event(cx));
+            let now = self.hub.links().runtime.now();
+            if let Some(output) = self.tell(now, event) {
+                return Poll::Ready(output);
+            }
+        }
+    }
+}
+
+impl<M: Machine> Drop for Drive<M> {
+    fn drop(&mut self) {
+        if self.state == State::Running {
+            let now = self.hub.links().runtime.now();
+            let _ = self.tell(now, Event::Cancel);
+        }
+    }
+}
