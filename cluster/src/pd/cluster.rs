@@ -12,6 +12,8 @@ pub(super) struct Cluster {
     /// 0.0.0 until the first store registers after bootstrap.
     pub(super) version: Version,
     pub(super) external_ts: u64,
+    /// Of all stores that count; only ever rises.
+    pub(super) min_resolved_ts: u64,
 }
 
 impl Cluster {
@@ -23,6 +25,7 @@ impl Cluster {
             stores,
             version: Version::default(),
             external_ts: 0,
+            min_resolved_ts: 0,
         }
     }
 

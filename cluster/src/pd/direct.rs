@@ -17,6 +17,8 @@ use super::{
 
 /// How often PD looks after stores that join or leave.
 const STORE_CHECK: Duration = Duration::from_secs(10);
+/// How often PD takes the minimum over what stores reported as resolved.
+const RESOLVED_TS_CHECK: Duration = Duration::from_secs(1);
 /// A cluster with fewer regions takes new stores into service without further ado.
 const SMALL_CLUSTER: usize = 100;
 
@@ -154,12 +156,11 @@ impl Pd {
         leader.map_or(0, |leader| leader.regions.len())
     }
 
-    /// When something will happen without a call, so that a driver knows how long it may sleep.
+    /// When leadership will change without a call, so that a driver knows how long it may sleep. Everything else that
+    /// is due is done when the next call comes.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        let turn = self.members.next_turn();
-        let check = Some(self.next_store_check).filter(|at| *at != Instant::FAR_FUTURE);
-        turn.into_iter().chain(check).min()
+        self.members.next_turn()
     }
 
     /// Lets happen what is due by `now`.
@@ -170,6 +171,10 @@ impl Pd {
         if now >= self.next_store_check {
             self.check_stores();
             self.next_store_check = now + STORE_CHECK;
+        }
+        if now >= self.next_resolved_ts_check {
+            self.raise_min_resolved_ts();
+            self.next_resolved_ts_check = now + RESOLVED_TS_CHECK;
         }
     }
 
@@ -345,7 +350,10 @@ impl Pd {
     fn leadership_changed(&mut self, now: Instant, change: Change) {
         self.streams.unbind_all();
         match change {
-            Change::Lost(_) => self.next_store_check = Instant::FAR_FUTURE,
+            Change::Lost(_) => {
+                self.next_store_check = Instant::FAR_FUTURE;
+                self.next_resolved_ts_check = Instant::FAR_FUTURE;
+            }
             Change::Won(_) => {
                 let now_ms = self.now_ms(now);
                 self.tso.change_hands(now_ms);
@@ -363,6 +371,7 @@ impl Pd {
             store.stats = pdpb::StoreStats::default();
         }
         self.next_store_check = now + STORE_CHECK;
+        self.next_resolved_ts_check = now + RESOLVED_TS_CHECK;
     }
 
     fn check_stores(&mut self) {

@@ -37,6 +37,8 @@ impl Change {
     }
 }
 
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The keys an operation means.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -76,7 +78,7 @@ impl Keys {
     }
 
     /// Bounds for a map, or nothing if the range holds no key.
-    fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    fn bounds(&self) -> Option<Bounds<'_>> {
         let start = Included(&self.start[..]);
         match &self.end {
             None => Some((start, Included(&self.start[..]))),

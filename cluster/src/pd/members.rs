@@ -279,7 +279,9 @@ impl Members {
             return None;
         }
         let settled = self.log_leader.filter(|index| self.is_running(*index));
-        settled.or_else(|| (0..self.all.len()).find(|index| self.is_running(*index)))
+        settled
+            .or_else(|| self.leader())
+            .or_else(|| (0..self.all.len()).find(|index| self.is_running(*index)))
     }
 
     /// The member with this index if it exists.

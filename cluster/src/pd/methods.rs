@@ -240,6 +240,16 @@ macro_rules! stream_methods {
             }
         }
 
+        impl StreamRequest {
+            /// The method such a frame belongs to.
+            #[must_use]
+            pub const fn method(&self) -> StreamMethod {
+                match self {
+                    $(Self::$name(_) => StreamMethod::$name,)*
+                }
+            }
+        }
+
         impl StreamReply {
             /// The frame as it goes over the wire.
             #[must_use]

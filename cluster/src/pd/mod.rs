@@ -48,6 +48,10 @@ mod stores;
 mod streams;
 mod tso;
 mod version;
+mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     keyspace::KeyspaceRefusal,
@@ -55,6 +59,7 @@ pub use self::{
     options::{MemberId, PdMember, PdOptions},
     stores::StoreRefusal,
     streams::{StreamEvent, StreamId},
+    view::KnownRegion,
 };
 
 use tikv_core::time::Instant;
@@ -76,6 +81,7 @@ pub struct Pd {
     tso_stalled: bool,
     streams: streams::Streams,
     next_store_check: Instant,
+    next_resolved_ts_check: Instant,
 }
 
 impl Pd {
@@ -94,6 +100,7 @@ impl Pd {
             tso_stalled: false,
             streams: streams::Streams::default(),
             next_store_check: Instant::FAR_FUTURE,
+            next_resolved_ts_check: Instant::FAR_FUTURE,
             options,
         }
     }

@@ -31,7 +31,7 @@ pub(super) struct RegionInfo {
     pub(super) leader: Option<metapb::Peer>,
     pub(super) down_peers: Vec<pdpb::PeerStats>,
     pub(super) pending_peers: Vec<metapb::Peer>,
-    term: u64,
+    pub(super) term: u64,
     pub(super) written_bytes: u64,
     pub(super) written_keys: u64,
     pub(super) read_bytes: u64,

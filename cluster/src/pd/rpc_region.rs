@@ -163,6 +163,9 @@ impl Pd {
             return refused(headers.unknown(text));
         }
         let peers = region.peers.len();
+        if u64::from(request.split_count).saturating_mul(peers as u64 + 1) > MAX_SPLIT_IDS {
+            return refused(headers.unknown("too many regions at once"));
+        }
         Ok(pdpb::AskBatchSplitResponse {
             header: Some(headers.ok()),
             ids: (0..request.split_count)
@@ -266,4 +269,6 @@ impl Pd {
     }
 }
 
+/// A bound PD does not have: it would go on until its memory is used up.
+const MAX_SPLIT_IDS: u64 = 1 << 20;
 const NO_REGION: &str = "a split needs a region";

@@ -148,7 +148,8 @@ impl Pd {
     /// A frame from the client arrives. Frames for a stream that is over, or of another method, are dropped.
     pub fn stream_message(&mut self, now: Instant, id: StreamId, message: StreamRequest) {
         self.advance(now);
-        if !self.streams.open.contains_key(&id) {
+        let stream = self.streams.open.get(&id);
+        if stream.is_none_or(|stream| stream.method != message.method()) {
             return;
         }
         let outcome = match message {

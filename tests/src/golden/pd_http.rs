@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tikv_cluster::pd::{KeyspaceRefusal, StoreRefusal};
+use tikv_cluster::pd::{KeyspaceRefusal, KnownRegion, StoreRefusal};
 use tikv_proto::{
     keyspacepb::{KeyspaceMeta, KeyspaceState, keyspace_meta::Keyspace},
     metapb,
@@ -56,6 +56,45 @@ pub(super) fn http(replay: &mut Replay, step: &Value) -> Outcome {
             replay.pd.set_snapshot_recovering(method == "POST");
             Some((200, None))
         }
+        ("GET", ["v1", "region", "id", id]) => {
+            if step["headers"].get("PD-Allow-follower-handle").is_some()
+                && replay.pd.leader() != Some(member)
+            {
+                return Outcome::NotYet("http at a follower".to_owned());
+            }
+            let Ok(id) = id.parse() else {
+                return compare(replay, step, (400, None));
+            };
+            Some(region(replay.pd.known_region(id).as_ref()))
+        }
+        ("GET", ["v1", "region", "key", key]) => {
+            let key = if query == "format=hex" {
+                hex_decoded(key)
+            } else {
+                percent_decoded(key)
+            };
+            Some(match key {
+                Some(key) => region(replay.pd.known_region_at(&key).as_ref()),
+                None => (400, None),
+            })
+        }
+        ("DELETE", ["v1", "admin", "cache", "region", id]) => id.parse().ok().map(|id| {
+            replay.pd.forget_region(id);
+            (200, None)
+        }),
+        ("DELETE", ["v1", "admin", "cache", "regions"]) => {
+            replay.pd.forget_regions();
+            Some((200, None))
+        }
+        ("GET", ["v1", "min-resolved-ts"]) => Some(min_resolved_ts(replay, query)),
+        ("GET", ["v1", "min-resolved-ts", store]) => {
+            let store = store.parse().unwrap_or(0);
+            Some(resolved_answer(replay.pd.min_resolved_ts_of(store), None))
+        }
+        ("GET", ["v1", "version"]) => Some((
+            200,
+            Some(json!({"version": "v9.0.0-beta.2", "build_time": "", "hash": "", "branch": ""})),
+        )),
         (_, ["v1", "store" | "stores", ..]) => store(replay, method, &parts[1..], query, body),
         ("DELETE", ["v1", "gc", "safepoint", service]) => {
             replay.pd.delete_service_safe_point(service);
@@ -148,6 +187,11 @@ fn store(
             }
         }
         ("POST", ["store", store, "label"]) => {
+            let legal = |c: char| c.is_ascii_alphanumeric() || "-_./$".contains(c);
+            let legal_key = |key: &String| key.chars().all(legal) && key != "engine";
+            if !body.as_object()?.keys().all(legal_key) {
+                return Some((400, None));
+            }
             let labels = body
                 .as_object()?
                 .iter()
@@ -163,6 +207,105 @@ fn store(
         _ => return None,
     };
     Some((status, None))
+}
+
+fn region(known: Option<&KnownRegion>) -> Answer {
+    let Some(known) = known else {
+        return (404, None);
+    };
+    let peer = |peer: &metapb::Peer| {
+        let role = peer.role().as_str_name();
+        let mut json = json!({"role_name": role, "id": peer.id, "store_id": peer.store_id});
+        if peer.role != 0 {
+            json["role"] = json!(peer.role);
+        }
+        json
+    };
+    let hex = |key: &[u8]| {
+        key.iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect::<String>()
+    };
+    let epoch = known.region.region_epoch.unwrap_or_default();
+    let mut json = json!({
+        "id": known.region.id,
+        "start_key": hex(&known.region.start_key),
+        "end_key": hex(&known.region.end_key),
+        "epoch": {"conf_ver": epoch.conf_ver, "version": epoch.version},
+        "peers": known.region.peers.iter().map(peer).collect::<Vec<_>>(),
+        "cpu_usage": 0,
+        "written_bytes": known.written_bytes,
+        "read_bytes": known.read_bytes,
+        "written_keys": known.written_keys,
+        "read_keys": known.read_keys,
+        "approximate_size": known.approximate_size,
+        "approximate_keys": known.approximate_keys,
+        "approximate_kv_size": 0,
+        "approximate_columnar_kv_size": 0,
+    });
+    if let Some(leader) = &known.leader {
+        json["leader"] = peer(leader);
+    }
+    (200, Some(json))
+}
+
+fn hex_decoded(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(decoded)
+}
+
+fn min_resolved_ts(replay: &Replay, query: &str) -> Answer {
+    let Some(scope) = query.strip_prefix("scope=") else {
+        return resolved_answer(replay.pd.min_resolved_ts(), None);
+    };
+    let whole = scope == "cluster";
+    let stores: Option<Vec<u64>> = if whole {
+        let stores = replay.pd.known_stores().into_iter();
+        Some(stores.map(|store| store.id).collect())
+    } else {
+        scope.split(',').map(|id| id.parse().ok()).collect()
+    };
+    let Some(stores) = stores else {
+        return (400, None);
+    };
+    let each = stores
+        .iter()
+        .map(|id| (*id, replay.pd.min_resolved_ts_of(*id)));
+    let each: BTreeMap<u64, u64> = each.collect();
+    let lowest = if whole {
+        replay.pd.min_resolved_ts()
+    } else {
+        each.values().copied().min().unwrap_or(u64::MAX)
+    };
+    let each = each.into_iter().map(|(id, ts)| (id.to_string(), json!(ts)));
+    resolved_answer(lowest, Some(Value::Object(each.collect())))
+}
+
+fn resolved_answer(lowest: u64, stores: Option<Value>) -> Answer {
+    let json = json!({
+        "is_real_time": true,
+        "min_resolved_ts": lowest,
+        "persist_interval": "1s",
+        "stores_min_resolved_ts": stores.unwrap_or(Value::Null),
+    });
+    (200, Some(json))
 }
 
 fn status(outcome: Result<(), StoreRefusal>) -> u64 {
