@@ -2,7 +2,7 @@
 
 use tikv_proto::{metapb, pdpb};
 
-use super::{Buckets, Facts, Peer, PeerRole, RegionInfo, RegionVersion};
+use super::{Buckets, Facts, Peer, RegionInfo, RegionVersion};
 
 impl Facts {
     /// A region as PD describes it; `None` when it makes no sense, or lies outside the client's keyspace.
@@ -13,7 +13,7 @@ impl Facts {
         info.leader = region
             .leader
             .filter(|leader| leader.id != 0)
-            .map(|leader| peer(&leader));
+            .map(|leader| Peer::from(&leader));
         info.down = region
             .down_peers
             .iter()
@@ -54,26 +54,11 @@ impl Facts {
             },
             start,
             end,
-            peers: meta.peers.iter().map(peer).collect(),
+            peers: meta.peers.iter().map(Peer::from).collect(),
             leader: None,
             down: Vec::new(),
             pending: Vec::new(),
             buckets: None,
         })
-    }
-}
-
-fn peer(peer: &metapb::Peer) -> Peer {
-    let role = match peer.role() {
-        metapb::PeerRole::Voter => PeerRole::Voter,
-        metapb::PeerRole::Learner => PeerRole::Learner,
-        metapb::PeerRole::IncomingVoter => PeerRole::IncomingVoter,
-        metapb::PeerRole::DemotingVoter => PeerRole::DemotingVoter,
-    };
-    Peer {
-        id: peer.id,
-        store: peer.store_id,
-        role,
-        is_witness: peer.is_witness,
     }
 }

@@ -1,14 +1,4 @@
 //! One region as the client knows it.
-//!
-//! What PD or a store said of it never changes; a newer version is a new [`Region`]. What the client has found out since
-//! is in a few atomics beside it:
-//!
-//! ```text
-//!   leader      which peer is believed to lead         switch_leader, by hints and by who answers
-//!   expires_at  valid until then                       extended by use, ended by invalidate
-//!   flags       load it anew when it is next used      mark_*, by whoever finds it doubtful
-//!   epochs      each peer's store's failure count      a store that failed since is not asked
-//! ```
 
 use std::{
     fmt,
@@ -25,475 +15,549 @@ use bytes::Bytes;
 
 use crate::{machine::Rng, time::Instant};
 
-use super::{Store, StoreId};
+use super::{
+    buckets::{Bucket, Buckets},
+    info::{Peer, PeerId, RegionId, RegionInfo, RegionVersion, ends_in_range, in_range},
+    lookup::{MissReason, ReloadReason},
+    peers::Peers,
+    store::{Liveness, Store},
+    store_table::StoreTable,
+};
 
-/// The number of a region.
-pub type RegionId = u64;
-/// The number of a peer.
-pub type PeerId = u64;
+/// A region, shared by the map and by everybody who works with it.
+pub type RegionRef = Arc<Region>;
 
-/// A region at one point of its life: splits, merges and changes of members raise the numbers.
+/// Why a region must not be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RegionVersion {
-    /// The region.
-    pub id: RegionId,
-    /// Raised when peers come or go.
-    pub conf_ver: u64,
-    /// Raised when the range changes.
-    pub version: u64,
+#[repr(u8)]
+pub enum InvalidReason {
+    /// None of its peers led it. The next object made for the region begins with another peer.
+    NoLeader = 1,
+    /// The leader's store does not have it.
+    RegionNotFound = 2,
+    /// It was split, merged, or has other members.
+    EpochNotMatch = 3,
+    /// A store named a leader that is not among the known peers.
+    StoreNotFound = 4,
+    /// Any other reason: replaced by a newer version, no peer left to ask, a peer on a wrong store.
+    Other = 5,
 }
 
-/// What a peer may do in its region's Raft group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PeerRole {
-    /// Votes and can lead.
-    Voter,
-    /// Only receives.
-    Learner,
-    /// Becoming a voter in a joint change.
-    IncomingVoter,
-    /// Ceasing to be a voter in a joint change.
-    DemotingVoter,
-}
-
-/// One replica of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Peer {
-    /// Its number.
-    pub id: PeerId,
-    /// Where it lives.
-    pub store: StoreId,
-    /// What it may do.
-    pub role: PeerRole,
-    /// It keeps the log but no data.
-    pub is_witness: bool,
-}
-
-/// The cuts that PD made inside a region, for splitting large work.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Buckets {
-    /// Raised when the cuts change.
-    pub version: u64,
-    /// The cuts, sorted; they may reach beyond the region when they are older than it.
-    pub keys: Vec<Bytes>,
-}
-
-/// What a loader or a store's error said of a region. Keys are in the client's form.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RegionInfo {
-    /// Which region, at which point of its life.
-    pub version: RegionVersion,
-    /// The first key.
-    pub start: Bytes,
-    /// The first key behind it; empty for none.
-    pub end: Bytes,
-    /// Its replicas.
-    pub peers: Vec<Peer>,
-    /// Who leads it, if that is known.
-    pub leader: Option<Peer>,
-    /// Peers that PD has not heard of for long.
-    pub down: Vec<(PeerId, StoreId)>,
-    /// Peers that lag behind.
-    pub pending: Vec<PeerId>,
-    /// The cuts inside it, if they are known.
-    pub buckets: Option<Buckets>,
-}
-
-impl RegionInfo {
-    /// Whether the region holds `key`.
+impl InvalidReason {
+    /// The name in metrics, as client-go writes it.
     #[must_use]
-    pub fn contains(&self, key: &[u8]) -> bool {
-        self.start[..] <= *key && (self.end.is_empty() || *key < self.end[..])
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoLeader => "NoLeader",
+            Self::RegionNotFound => "RegionNotFound",
+            Self::EpochNotMatch => "EpochNotMatch",
+            Self::StoreNotFound => "StoreNotFound",
+            Self::Other => "Other",
+        }
+    }
+
+    const fn from_bits(state: u32) -> Option<Self> {
+        match state >> REASON_SHIFT {
+            1 => Some(Self::NoLeader),
+            2 => Some(Self::RegionNotFound),
+            3 => Some(Self::EpochNotMatch),
+            4 => Some(Self::StoreNotFound),
+            5 => Some(Self::Other),
+            _ => None,
+        }
     }
 }
 
-/// Why a region is not used any more. The first reason stays.
+/// What became of a hint that some peer leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum InvalidReason {
-    /// Nobody leads it.
-    NoLeader,
-    /// A store said that its epoch is another one.
-    EpochNotMatch,
-    /// A store or peer that the client does not know.
-    StoreNotFound,
-    /// Replaced by a newer one, or anything else.
-    Other,
+pub enum LeaderSwitch {
+    /// It counts as the leader now.
+    Switched,
+    /// It already did.
+    Already,
+    /// The region has no such peer.
+    Unknown,
 }
 
-/// Why a region is to be loaded anew although it may still be right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReloadReason {
-    /// Somebody asked for it.
-    OnAccess,
-    /// A store of it failed some time ago.
-    Delayed,
-}
-
-/// How long a region stays valid without being used: so long, and a random part on top, so that regions that were loaded
-/// together do not expire together.
+/// How long a region that nobody uses is kept: `base` plus up to `jitter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lifetime {
     pub(super) base: Duration,
-    pub(super) jitter: Duration,
+    /// In nanoseconds, below 2^64.
+    pub(super) jitter: u64,
 }
 
 impl Lifetime {
-    fn expiry(self, now: Instant, seed: u64) -> u64 {
-        let jitter = u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX);
-        let extra = Rng::new(seed ^ now.as_nanos()).below(jitter);
-        (now + self.base + Duration::from_nanos(extra))
-            .as_nanos()
-            .max(1)
+    fn from(self, now: Instant, rng: &mut Rng) -> u64 {
+        (now + self.base + Duration::from_nanos(rng.below(self.jitter))).as_nanos()
     }
 }
 
-const RELOAD_ON_ACCESS: u8 = 1;
-const EXPIRE_AFTER_TTL: u8 = 2;
-const DELAYED_PENDING: u8 = 4;
-const DELAYED_READY: u8 = 8;
+/// What the regions of one map know it by: they all point at the same one.
+#[derive(Debug, Default)]
+pub(super) struct Home;
 
-/// A shared region.
-pub type RegionRef = Arc<Region>;
+/// Whether a region is in the map that it was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Placement {
+    /// It never was: the map knew something newer.
+    Never = 0,
+    /// It is.
+    Inside = 1,
+    /// It was.
+    Left = 2,
+}
 
-/// One region as the client knows it. Equal when version and range are.
+const RELOAD_ON_ACCESS: u32 = 1;
+const EXPIRE_AFTER_TTL: u32 = 1 << 1;
+const DELAYED_PENDING: u32 = 1 << 2;
+const DELAYED_READY: u32 = 1 << 3;
+const RELOADS: u32 = RELOAD_ON_ACCESS | DELAYED_READY;
+const REASON_SHIFT: u32 = 8;
+
+/// What an access to a region finds.
+pub(super) enum Access {
+    Fine,
+    Reload(ReloadReason),
+    Unusable(MissReason),
+}
+
+/// A region: what it is never changes, what is believed of it does.
+///
+/// Version, range and peers belong together and stay as they are; when one of them changes, a new object takes the place of
+/// this one in the map, and this one is usually marked invalid. Believed leader, remaining lifetime, flags and buckets
+/// change in place, without locks.
+///
+/// Two regions are equal when version and range are: what is believed of them belongs to the facts, not to whoever holds one.
+// What a lookup reads stands first, so that it is in one cache line with the reference count.
+#[repr(C)]
 pub struct Region {
-    version: RegionVersion,
+    /// Flags, and from `REASON_SHIFT` on the reason for which it is invalid. One word, so that the first reason wins.
+    state: AtomicU32,
+    /// Nanoseconds of the instant up to which it may be used.
+    expires: AtomicU64,
+    lifetime: Lifetime,
     start: Bytes,
     end: Bytes,
-    peers: Box<[Peer]>,
-    stores: Box<[Arc<Store>]>,
-    epochs: Box<[AtomicU32]>,
+    version: RegionVersion,
+    tikv: Peers,
+    tiflash: Peers,
     pending: Box<[PeerId]>,
-    lifetime: Lifetime,
-    detached: bool,
-    leader: AtomicU32,
-    expires_at: AtomicU64,
-    flags: AtomicU8,
-    /// 0: valid; else 1 + the reason.
-    invalid: AtomicU8,
     buckets: ArcSwapOption<Buckets>,
+    home: Arc<Home>,
+    placement: AtomicU8,
 }
 
 impl Region {
-    /// `peers` are those kept, none of them without a store in `stores`; `leader` is an index into them.
+    /// A region of the peers that are left after unusable ones were taken out.
     pub(super) fn new(
         info: RegionInfo,
-        peers: Vec<Peer>,
-        stores: Vec<Arc<Store>>,
-        leader: usize,
-        lifetime: Lifetime,
+        tikv: Peers,
+        tiflash: Peers,
+        map: (Lifetime, &Arc<Home>),
         now: Instant,
-        detached: bool,
+        rng: &mut Rng,
     ) -> Self {
-        let epochs = stores
-            .iter()
-            .map(|store| AtomicU32::new(store.fail_epoch()))
-            .collect();
-        let flags = if info.down.is_empty() {
+        let (lifetime, home) = map;
+        let leader = info.leader.and_then(|leader| tikv.position(&leader));
+        tikv.set_work(leader.unwrap_or(0));
+        let state = if info.down.is_empty() {
             0
         } else {
             EXPIRE_AFTER_TTL
         };
         Self {
-            version: info.version,
+            state: AtomicU32::new(state),
+            expires: AtomicU64::new(lifetime.from(now, rng)),
+            lifetime,
             start: info.start,
             end: info.end,
-            peers: peers.into(),
-            stores: stores.into(),
-            epochs,
+            version: info.version,
+            tikv,
+            tiflash,
             pending: info.pending.into(),
-            lifetime,
-            detached,
-            leader: AtomicU32::new(u32::try_from(leader).unwrap_or(0)),
-            expires_at: AtomicU64::new(lifetime.expiry(now, info.version.id)),
-            flags: AtomicU8::new(flags),
-            invalid: AtomicU8::new(0),
-            buckets: ArcSwapOption::from(info.buckets.map(Arc::new)),
+            buckets: ArcSwapOption::new(info.buckets.map(Arc::new)),
+            home: Arc::clone(home),
+            placement: AtomicU8::new(Placement::Never as u8),
         }
     }
 
-    /// Which region, at which point of its life.
+    /// The id and the epoch.
     #[must_use]
     pub const fn version(&self) -> RegionVersion {
         self.version
     }
 
-    /// The region's number.
+    /// The id.
     #[must_use]
     pub const fn id(&self) -> RegionId {
         self.version.id
     }
 
-    /// The first key.
+    /// The first key; empty for the first region.
     #[must_use]
     pub const fn start(&self) -> &Bytes {
         &self.start
     }
 
-    /// The first key behind it; empty for none.
+    /// The key after the last one; empty when the region has no end.
     #[must_use]
     pub const fn end(&self) -> &Bytes {
         &self.end
     }
 
-    /// Whether it holds `key`.
+    /// Whether `key` is in the region.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
-        self.start[..] <= *key && (self.end.is_empty() || *key < self.end[..])
+        in_range(&self.start, &self.end, key)
     }
 
-    /// Whether it holds the keys just below `key`; an empty `key` stands for the end of all keys.
+    /// Whether the keys just below `key` are in the region; an empty `key` is above all keys.
     #[must_use]
     pub fn contains_end(&self, key: &[u8]) -> bool {
-        if key.is_empty() {
-            return self.end.is_empty();
-        }
-        self.start[..] < *key && (self.end.is_empty() || *key <= self.end[..])
+        ends_in_range(&self.start, &self.end, key)
     }
 
-    /// The replicas that can be asked.
+    /// The replicas on TiKV stores that can be asked, never empty. Peers on stores that are gone, peers that are down, and
+    /// witnesses that do not lead are left out; learners and peers that have to catch up are not.
     #[must_use]
     pub const fn peers(&self) -> &[Peer] {
-        &self.peers
+        self.tikv.list()
     }
 
     /// The stores of [`Region::peers`], in the same order.
     #[must_use]
     pub const fn stores(&self) -> &[Arc<Store>] {
-        &self.stores
+        self.tikv.stores()
     }
 
-    /// Whether PD said that a peer lags behind.
+    /// The replicas on TiFlash stores that can be asked.
+    #[must_use]
+    pub const fn tiflash_peers(&self) -> &[Peer] {
+        self.tiflash.list()
+    }
+
+    /// The stores of [`Region::tiflash_peers`], in the same order.
+    #[must_use]
+    pub const fn tiflash_stores(&self) -> &[Arc<Store>] {
+        self.tiflash.stores()
+    }
+
+    /// Whether PD said that this peer still has to catch up.
     #[must_use]
     pub fn is_pending(&self, peer: PeerId) -> bool {
         self.pending.contains(&peer)
     }
 
-    /// The index of the peer that is believed to lead.
+    /// The believed leader, as an index of [`Region::peers`].
     #[must_use]
     pub fn leader(&self) -> usize {
-        self.leader.load(Ordering::Acquire) as usize
+        self.tikv.work()
     }
 
-    /// Takes in that the peer with this index leads. Its store's failures up to now are forgiven.
-    pub fn switch_leader(&self, peer: usize) {
-        if let (Some(store), Some(epoch)) = (self.stores.get(peer), self.epochs.get(peer)) {
-            epoch.store(store.fail_epoch(), Ordering::Release);
-            self.leader
-                .store(u32::try_from(peer).unwrap_or(0), Ordering::Release);
+    /// The believed leader.
+    #[must_use]
+    pub fn leader_peer(&self) -> Peer {
+        self.tikv.list()[self.leader()]
+    }
+
+    /// Believes from now on that the peer at `leader` (an index of [`Region::peers`]) leads. Past failures of its store are
+    /// forgotten: [`Region::store_epoch`] is read anew.
+    pub fn switch_leader(&self, leader: usize) -> LeaderSwitch {
+        match self.tikv.list().get(leader) {
+            None => LeaderSwitch::Unknown,
+            Some(_) if self.tikv.switch(leader) => LeaderSwitch::Switched,
+            Some(_) => LeaderSwitch::Already,
         }
     }
 
-    /// The failure count of a peer's store that this region was loaded with.
-    #[must_use]
-    pub fn store_epoch(&self, peer: usize) -> u32 {
-        self.epochs
-            .get(peer)
-            .map_or(0, |epoch| epoch.load(Ordering::Acquire))
-    }
-
-    /// Whether it can be used. Using it keeps it valid.
-    #[must_use]
-    pub fn is_valid(&self, now: Instant) -> bool {
-        self.flags.load(Ordering::Acquire) & RELOAD_ON_ACCESS == 0 && self.touch(now)
-    }
-
-    /// Whether its time has not run out. Using it extends the time, at most once in a while.
-    pub(super) fn touch(&self, now: Instant) -> bool {
-        loop {
-            let expires_at = self.expires_at.load(Ordering::Acquire);
-            if now.as_nanos() > expires_at || expires_at == 0 {
-                return false;
-            }
-            let kept = self.flags.load(Ordering::Relaxed) & EXPIRE_AFTER_TTL != 0;
-            if kept || expires_at > (now + self.lifetime.base).as_nanos() {
-                return true;
-            }
-            let later = self.lifetime.expiry(now, self.version.id);
-            if later == expires_at
-                || self
-                    .expires_at
-                    .compare_exchange(expires_at, later, Ordering::AcqRel, Ordering::Acquire)
-                    .is_ok()
-            {
-                return true;
-            }
+    /// Believes from now on that `leader` leads, if it is one of [`Region::peers`].
+    pub fn switch_leader_to(&self, leader: &Peer) -> LeaderSwitch {
+        match self.tikv.position(leader) {
+            Some(index) => self.switch_leader(index),
+            None => LeaderSwitch::Unknown,
         }
     }
 
-    /// When its time runs out, in nanoseconds.
-    pub(super) fn expires_at(&self) -> u64 {
-        self.expires_at.load(Ordering::Acquire)
+    /// Believes from now on that the peer after `from` leads, unless something else is believed by now.
+    pub fn advance_leader(&self, from: usize) -> bool {
+        self.tikv.advance(from)
     }
 
-    /// Ends its use. Only the first reason counts; true if this is it.
+    /// The TiFlash peer to ask first, as an index of [`Region::tiflash_peers`]; 0 when there is none.
+    #[must_use]
+    pub fn tiflash_choice(&self) -> usize {
+        self.tiflash.work()
+    }
+
+    /// Asks the TiFlash peer at `index` first from now on.
+    pub fn choose_tiflash(&self, index: usize) {
+        if index < self.tiflash.list().len() {
+            self.tiflash.set_work(index);
+        }
+    }
+
+    /// The fail epoch that the store of the peer at `index` of [`Region::peers`] had when the region was learnt, or when
+    /// the peer last became the leader. The store has failed since if its own is another one.
+    ///
+    /// # Panics
+    /// When there is no such peer.
+    #[must_use]
+    pub fn store_epoch(&self, index: usize) -> u32 {
+        self.tikv.epoch(index)
+    }
+
+    /// [`Region::store_epoch`] for [`Region::tiflash_peers`].
+    ///
+    /// # Panics
+    /// When there is no such peer.
+    #[must_use]
+    pub fn tiflash_store_epoch(&self, index: usize) -> u32 {
+        self.tiflash.epoch(index)
+    }
+
+    /// Takes the region out of use for everybody who holds it. The first reason stays; `false` when there was one.
     pub fn invalidate(&self, reason: InvalidReason) -> bool {
-        let first = self
-            .invalid
-            .compare_exchange(0, reason as u8 + 1, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        if first {
-            self.expires_at.store(0, Ordering::Release);
-        }
-        first
+        let bits = u32::from(reason as u8) << REASON_SHIFT;
+        let fresh = |state: u32| (state >> REASON_SHIFT == 0).then_some(state | bits);
+        self.state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fresh)
+            .is_ok()
     }
 
-    /// Why it is not used any more; `None` while it is.
+    /// Why the region must not be used, if that is so.
     #[must_use]
     pub fn invalid_reason(&self) -> Option<InvalidReason> {
-        match self.invalid.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(InvalidReason::NoLeader),
-            2 => Some(InvalidReason::EpochNotMatch),
-            3 => Some(InvalidReason::StoreNotFound),
-            _ => Some(InvalidReason::Other),
-        }
+        InvalidReason::from_bits(self.state.load(Ordering::Acquire))
     }
 
-    /// Has it loaded anew before it is used again.
+    /// Whether requests may use the region at `now`: not invalidated, not too old, and no reload is due. Changes nothing:
+    /// only looking a region up makes it live longer.
+    #[must_use]
+    pub fn is_valid(&self, now: Instant) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        state >> REASON_SHIFT == 0 && state & RELOAD_ON_ACCESS == 0 && !self.is_expired(now)
+    }
+
+    /// The last instant at which the region may be used, unless it is invalidated or used before.
+    #[must_use]
+    pub fn expires(&self) -> Instant {
+        Instant::from_nanos(self.expires.load(Ordering::Acquire))
+    }
+
+    /// The region cannot be used until it was loaded from PD again.
     pub fn mark_reload_on_access(&self) {
-        self.flags.fetch_or(RELOAD_ON_ACCESS, Ordering::AcqRel);
+        self.state.fetch_or(RELOAD_ON_ACCESS, Ordering::AcqRel);
     }
 
-    /// Has it loaded anew some time: the next sweep makes it ready, the use after that loads it. So the failure of a
-    /// store with many regions does not make all of them load at once.
+    /// The region should be loaded again when there is time for it. The next sweep makes the reload due, so that the pace
+    /// of reloads after a store failed is that of the sweep.
     pub fn mark_delayed_reload(&self) {
-        self.flags.fetch_or(DELAYED_PENDING, Ordering::AcqRel);
+        self.state.fetch_or(DELAYED_PENDING, Ordering::AcqRel);
     }
 
-    /// Stops its use from keeping it valid.
-    pub fn expire_after_ttl(&self) {
-        self.flags.fetch_or(EXPIRE_AFTER_TTL, Ordering::AcqRel);
+    /// Using the region no longer makes it live longer: PD is asked again after one lifetime at the latest.
+    pub fn mark_expire_after_ttl(&self) {
+        self.state.fetch_or(EXPIRE_AFTER_TTL, Ordering::AcqRel);
     }
 
-    /// Takes the wish to have it loaded anew, if there is one; only one taker gets it.
-    pub(super) fn take_reload(&self) -> Option<ReloadReason> {
-        let wishes = RELOAD_ON_ACCESS | DELAYED_READY;
-        if self.flags.load(Ordering::Acquire) & wishes == 0 {
-            return None;
-        }
-        let before = self.flags.fetch_and(!wishes, Ordering::AcqRel);
-        if before & RELOAD_ON_ACCESS != 0 {
-            Some(ReloadReason::OnAccess)
-        } else {
-            (before & DELAYED_READY != 0).then_some(ReloadReason::Delayed)
-        }
+    /// Whether using the region no longer makes it live longer.
+    #[must_use]
+    pub fn expires_after_ttl(&self) -> bool {
+        self.state.load(Ordering::Acquire) & EXPIRE_AFTER_TTL != 0
     }
 
-    /// One step of the sweep. False when its time has run out.
-    pub(super) fn sweep(&self, now: Instant) -> bool {
-        let expires_at = self.expires_at.load(Ordering::Acquire);
-        if now.as_nanos() > expires_at || expires_at == 0 {
-            return false;
-        }
-        let flags = self.flags.load(Ordering::Acquire);
-        if flags & DELAYED_PENDING != 0 {
-            self.flags.fetch_or(DELAYED_READY, Ordering::AcqRel);
-            self.flags.fetch_and(!DELAYED_PENDING, Ordering::AcqRel);
-        } else if flags & DELAYED_READY == 0 && self.has_failed_store() {
-            self.expire_after_ttl();
-        }
-        true
+    /// Whether a reload was asked for that has to wait for the next sweep.
+    #[must_use]
+    pub fn is_reload_delayed(&self) -> bool {
+        self.state.load(Ordering::Acquire) & DELAYED_PENDING != 0
     }
 
-    fn has_failed_store(&self) -> bool {
-        self.stores.iter().enumerate().any(|(index, store)| {
-            store.fail_epoch() != self.store_epoch(index)
-                || store.liveness() != super::Liveness::Reachable
-        })
+    /// Why a reload is due, if one is.
+    #[must_use]
+    pub fn reload_reason(&self) -> Option<ReloadReason> {
+        reload_of(self.state.load(Ordering::Acquire))
     }
 
-    /// The cuts inside it, if they are known.
+    /// Takes note that somebody reloads the region now, so that others go on with what is known. Atomic: of many, one gets
+    /// the reason. When the load fails, say so with [`Region::mark_reload_on_access`].
+    pub fn take_reload(&self) -> Option<ReloadReason> {
+        reload_of(self.state.fetch_and(!RELOADS, Ordering::AcqRel))
+    }
+
+    /// The bucket borders, if any are known.
     #[must_use]
     pub fn buckets(&self) -> Option<Arc<Buckets>> {
         self.buckets.load_full()
     }
 
-    /// Takes in newer cuts. Older ones are ignored; true if they were taken in.
-    pub fn set_buckets(&self, buckets: Buckets) -> bool {
-        let new = Arc::new(buckets);
-        let before = self.buckets.rcu(|old| match old {
-            Some(old) if old.version >= new.version => Some(Arc::clone(old)),
-            _ => Some(Arc::clone(&new)),
-        });
-        before.is_none_or(|old| old.version < new.version)
+    /// The version of the bucket borders; 0 when none are known.
+    #[must_use]
+    pub fn bucket_version(&self) -> u64 {
+        self.buckets.load().as_ref().map_or(0, |b| b.version)
     }
 
-    /// The bucket that holds `key`, as `(start, end)` within the region; `None` when the region does not hold the key.
+    /// Takes over bucket borders (in the client's form) if they are newer than the known ones.
+    pub fn set_buckets(&self, buckets: Buckets) -> bool {
+        self.share_buckets(Arc::new(buckets))
+    }
+
+    fn share_buckets(&self, new: Arc<Buckets>) -> bool {
+        let old = self.buckets.rcu(|known| match known {
+            Some(known) if known.version >= new.version => Some(Arc::clone(known)),
+            _ => Some(Arc::clone(&new)),
+        });
+        old.is_none_or(|known| known.version < new.version)
+    }
+
+    /// The bucket that holds `key`; the whole region when no borders are known. `None` when `key` is not in the region.
     #[must_use]
-    pub fn locate_bucket(&self, key: &[u8]) -> Option<(Bytes, Bytes)> {
+    pub fn locate_bucket(&self, key: &[u8]) -> Option<Bucket> {
         if !self.contains(key) {
             return None;
         }
-        let whole = (self.start.clone(), self.end.clone());
-        let Some(buckets) = self.buckets() else {
-            return Some(whole);
-        };
-        let after = buckets.keys.partition_point(|cut| cut[..] <= *key);
-        let start = if after == 0 {
-            &self.start
-        } else {
-            (&buckets.keys[after - 1]).max(&self.start)
-        };
-        let end = match buckets.keys.get(after) {
-            Some(cut) if !cut.is_empty() && (self.end.is_empty() || *cut < self.end) => cut,
-            _ => &self.end,
-        };
-        Some((start.clone(), end.clone()))
+        Some(match &*self.buckets.load() {
+            Some(buckets) => buckets.locate(&self.start, &self.end, key),
+            None => Bucket {
+                start: self.start.clone(),
+                end: self.end.clone(),
+            },
+        })
     }
 
-    /// Whether the map did not take it in, because it held something newer: it is used once, by whoever loaded it.
-    pub(super) const fn is_detached(&self) -> bool {
-        self.detached
+    /// What somebody who looks the region up at `now` gets. Makes it live longer.
+    pub(super) fn access(&self, now: Instant) -> Access {
+        let state = self.state.load(Ordering::Acquire);
+        let expires = self.expires.load(Ordering::Acquire);
+        if state == 0 && expires > (now + self.lifetime.base).as_nanos() {
+            return Access::Fine;
+        }
+        self.access_slowly(state, expires, now)
     }
 
-    /// The next peer in turn, when this region replaces one that nobody led.
+    #[cold]
+    fn access_slowly(&self, state: u32, expires: u64, now: Instant) -> Access {
+        if let Some(reason) = InvalidReason::from_bits(state) {
+            return Access::Unusable(MissReason::Invalid(reason));
+        }
+        if now.as_nanos() > expires {
+            return Access::Unusable(if state & EXPIRE_AFTER_TTL != 0 {
+                MissReason::Frozen
+            } else {
+                MissReason::Expired
+            });
+        }
+        if state & EXPIRE_AFTER_TTL == 0 && expires <= (now + self.lifetime.base).as_nanos() {
+            // No generator at hand, and none is needed: what counts is that regions learnt together part.
+            let mut rng = Rng::new(self.version.id ^ now.as_nanos());
+            let longer = self.lifetime.from(now, &mut rng);
+            // If this fails, somebody else has done the same.
+            let _ =
+                self.expires
+                    .compare_exchange(expires, longer, Ordering::AcqRel, Ordering::Acquire);
+        }
+        match reload_of(state) {
+            Some(reason) => Access::Reload(reason),
+            None => Access::Fine,
+        }
+    }
+
+    /// What a sweep does to a region that stays: delayed reloads become due; a region with a store that failed or is not
+    /// reachable lives one lifetime at most.
+    pub(super) fn tend(&self) {
+        let state = self.state.load(Ordering::Acquire);
+        if state & DELAYED_READY != 0 {
+            return;
+        }
+        if state & DELAYED_PENDING != 0 {
+            let due = |state: u32| Some(state & !DELAYED_PENDING | DELAYED_READY);
+            let _ = self
+                .state
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, due);
+            return;
+        }
+        let doubtful = |peers: &Peers| {
+            let mut stores = peers.stores().iter().enumerate();
+            stores.any(|(i, s)| peers.is_stale(i) || s.liveness() != Liveness::Reachable)
+        };
+        if state & EXPIRE_AFTER_TTL == 0 && (doubtful(&self.tikv) || doubtful(&self.tiflash)) {
+            self.mark_expire_after_ttl();
+        }
+    }
+
+    /// Takes over from the region that stood in this one's place what is not in PD's answer.
     pub(super) fn inherit(&self, old: &Self) {
+        if old.invalid_reason() == Some(InvalidReason::NoLeader) {
+            self.tikv.set_work(old.leader() + 1);
+        }
+        self.tiflash.set_work(old.tiflash.work());
         if let Some(buckets) = old.buckets() {
-            self.set_buckets(Buckets::clone(&buckets));
-        }
-        if old.invalid_reason() == Some(InvalidReason::NoLeader) && !self.peers.is_empty() {
-            self.switch_leader((old.leader() + 1) % self.peers.len());
+            self.share_buckets(buckets);
         }
     }
 
-    pub(super) fn fork(&self, stores: &super::StoreTable) -> Self {
-        Self {
-            version: self.version,
-            start: self.start.clone(),
-            end: self.end.clone(),
-            peers: self.peers.clone(),
-            stores: self
-                .stores
-                .iter()
-                .map(|store| stores.get_or_create(store.id()))
-                .collect(),
-            epochs: self
-                .epochs
-                .iter()
-                .map(|e| AtomicU32::new(e.load(Ordering::Acquire)))
-                .collect(),
-            pending: self.pending.clone(),
-            lifetime: self.lifetime,
-            detached: self.detached,
-            leader: AtomicU32::new(self.leader.load(Ordering::Acquire)),
-            expires_at: AtomicU64::new(self.expires_at.load(Ordering::Acquire)),
-            flags: AtomicU8::new(self.flags.load(Ordering::Acquire)),
-            invalid: AtomicU8::new(self.invalid.load(Ordering::Acquire)),
-            buckets: ArcSwapOption::from(self.buckets()),
-        }
+    /// Whether it has outlived its time or was invalidated.
+    pub(super) fn is_dead(&self, now: Instant) -> bool {
+        self.invalid_reason().is_some() || self.is_expired(now)
     }
 
+    fn is_expired(&self, now: Instant) -> bool {
+        now > self.expires()
+    }
+
+    /// Feeds everything that is known of the region into `into`.
     pub(super) fn digest(&self, into: &mut impl Hasher) {
         self.hash(into);
-        self.leader().hash(into);
-        self.expires_at.load(Ordering::Acquire).hash(into);
-        self.flags.load(Ordering::Acquire).hash(into);
-        self.invalid.load(Ordering::Acquire).hash(into);
-        for index in 0..self.peers.len() {
-            self.store_epoch(index).hash(into);
-        }
+        self.state.load(Ordering::Acquire).hash(into);
+        self.expires().hash(into);
+        self.tikv.digest(into);
+        self.tiflash.digest(into);
+        self.pending.hash(into);
         self.buckets().hash(into);
+    }
+
+    pub(super) fn placement(&self) -> Placement {
+        match self.placement.load(Ordering::Acquire) {
+            0 => Placement::Never,
+            1 => Placement::Inside,
+            _ => Placement::Left,
+        }
+    }
+
+    pub(super) fn set_placement(&self, placement: Placement) {
+        self.placement.store(placement as u8, Ordering::Release);
+    }
+
+    pub(super) fn is_at_home(&self, home: &Arc<Home>) -> bool {
+        Arc::ptr_eq(&self.home, home)
+    }
+
+    pub(super) fn fork(&self, stores: &StoreTable, home: &Arc<Home>) -> Self {
+        Self {
+            state: AtomicU32::new(self.state.load(Ordering::Acquire)),
+            expires: AtomicU64::new(self.expires.load(Ordering::Acquire)),
+            lifetime: self.lifetime,
+            start: self.start.clone(),
+            end: self.end.clone(),
+            version: self.version,
+            tikv: self.tikv.fork(stores),
+            tiflash: self.tiflash.fork(stores),
+            pending: self.pending.clone(),
+            buckets: ArcSwapOption::new(self.buckets()),
+            home: Arc::clone(home),
+            placement: AtomicU8::new(self.placement() as u8),
+        }
+    }
+}
+
+const fn reload_of(state: u32) -> Option<ReloadReason> {
+    if state & RELOAD_ON_ACCESS != 0 {
+        Some(ReloadReason::OnAccess)
+    } else if state & DELAYED_READY != 0 {
+        Some(ReloadReason::Delayed)
+    } else {
+        None
     }
 }
 
@@ -514,16 +578,14 @@ impl Hash for Region {
 }
 
 impl fmt::Debug for Region {
+    /// Keys are users' data: they are not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RegionVersion {
-            id,
-            conf_ver,
-            version,
-        } = self.version;
-        write!(f, "region {id} (version {version}, conf {conf_ver}, ")?;
-        match self.peers.get(self.leader()) {
-            Some(peer) => write!(f, "leader on store {})", peer.store),
-            None => f.write_str("no leader)"),
-        }
+        f.debug_struct("Region")
+            .field("version", &self.version)
+            .field("leader", &self.leader_peer())
+            .field("invalid", &self.invalid_reason())
+            .field("reload", &self.reload_reason())
+            .field("expires", &self.expires())
+            .finish_non_exhaustive()
     }
 }

@@ -1,38 +1,49 @@
-//! Which region holds which key.
-//!
-//! Readers take an immutable [`Snapshot`] without a lock; a change swaps in a new one that shares all but a few hundred
-//! entries with the old. Writers take turns.
-//!
-//! What is put in are *observations*: what PD or a store said. They can arrive in any order; versions decide, so an old
-//! description never replaces a newer one.
+//! Which region holds a key.
 
 use std::{
     collections::BTreeMap,
-    hash::Hasher,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use crate::{machine::Rng, time::Instant};
+use crate::time::Instant;
 
 use super::{
-    InvalidReason, Peer, Region, RegionId, RegionInfo, RegionRef, RegionVersion, ReloadReason,
-    ResolveState, StoreId, StoreKind, StoreTable, region::Lifetime, segment::Snapshot,
+    info::{RegionId, RegionVersion},
+    lookup::{Lookup, MissReason},
+    region::{Access, Home, Lifetime, Placement, RegionRef},
+    snapshot::Snapshot,
+    store_table::StoreTable,
 };
 
-/// How the map keeps regions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How long and how much a [`RegionMap`] remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RegionMapOptions {
-    /// A region that is not used for so long is loaded anew. 600 s, client-go's default.
+    /// How long a region is kept that nobody uses. Default: 600 s, as in client-go.
     pub ttl: Duration,
-    /// A random time up to this is added, so that regions loaded together do not expire together. 60 s, client-go's default.
+    /// Up to how much longer, by chance, so that regions that were loaded together do not expire together. A region that is
+    /// used lives longer by as much, at most once in this time. Default: 60 s, as in client-go.
     pub ttl_jitter: Duration,
-    /// The most regions kept. Beyond it, those unused for longest in their neighbourhood go. 2^20.
+    /// How many regions are kept. For one more, the map forgets one of those that nobody has used for long. Default: 2^20,
+    /// which takes about half a gigabyte. At least 1.
     pub max_regions: usize,
+}
+
+impl RegionMapOptions {
+    /// Options with these times and this bound.
+    #[must_use]
+    pub const fn new(ttl: Duration, ttl_jitter: Duration, max_regions: usize) -> Self {
+        Self {
+            ttl,
+            ttl_jitter,
+            max_regions,
+        }
+    }
 }
 
 impl Default for RegionMapOptions {
@@ -45,150 +56,126 @@ impl Default for RegionMapOptions {
     }
 }
 
-impl RegionMapOptions {
-    /// Options with these times and bound.
-    #[must_use]
-    pub const fn new(ttl: Duration, ttl_jitter: Duration, max_regions: usize) -> Self {
-        Self {
-            ttl,
-            ttl_jitter,
-            max_regions,
+/// The regions that the client knows, by key and by id.
+///
+/// Lookups by key read an immutable snapshot and take no lock. Those who change the map (and the rare lookups by id) take
+/// turns; each puts a new snapshot in the place of the old one. No method waits for anything else.
+///
+/// The map does not promise to be right: a region may have been split or moved since. Whoever asks the store of such a region
+/// is told, and corrects the map with [`RegionMap::on_epoch_not_match`] or [`Region::invalidate`](super::Region::invalidate).
+#[derive(Debug)]
+pub struct RegionMap {
+    pub(super) options: RegionMapOptions,
+    pub(super) snapshot: ArcSwap<Snapshot>,
+    /// What the map's regions know it by.
+    pub(super) home: Arc<Home>,
+    ledger: Mutex<Ledger>,
+}
+
+/// What only writers need, and the index by id.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Everything in the snapshot, by exact version.
+    pub(super) versions: BTreeMap<RegionVersion, RegionRef>,
+    /// Of each region the version that was inserted last.
+    pub(super) latest: BTreeMap<RegionId, RegionVersion>,
+    /// Where the next sweep goes on.
+    pub(super) sweep_at: Bytes,
+    /// Where the next search for a region to forget goes on.
+    pub(super) evict_at: Bytes,
+}
+
+impl Ledger {
+    pub(super) fn add(&mut self, region: &RegionRef) {
+        region.set_placement(Placement::Inside);
+        self.versions.insert(region.version(), Arc::clone(region));
+        self.latest.insert(region.id(), region.version());
+    }
+
+    /// Strikes out exactly this object. Another version of the region stays.
+    pub(super) fn remove(&mut self, region: &RegionRef) {
+        region.set_placement(Placement::Left);
+        let version = region.version();
+        let same = |known: &RegionRef| Arc::ptr_eq(known, region);
+        if self.versions.get(&version).is_some_and(same) {
+            self.versions.remove(&version);
+            if self.latest.get(&version.id) == Some(&version) {
+                self.latest.remove(&version.id);
+            }
         }
     }
 }
-
-/// What the map holds for a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// A region that can be used.
-    Hit(RegionRef),
-    /// A region that somebody wants loaded anew. The wish is taken by this answer: whoever gets it should do so.
-    Reload(RegionRef, ReloadReason),
-    /// Nothing, or something that cannot be used.
-    Miss(MissReason),
-}
-
-/// Why the map has no region for a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MissReason {
-    /// There is none.
-    Missing,
-    /// There is one whose time has run out.
-    Expired,
-    /// There is one that was found wrong.
-    Invalid(InvalidReason),
-}
-
-/// What became of an observation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Insert {
-    /// It is in the map.
-    Fresh(RegionRef),
-    /// The map holds something newer. The region can be used once, by whoever observed it: the store will say what is right.
-    Stale(RegionRef),
-}
-
-/// What a store's "epoch not match" meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EpochOutcome {
-    /// The store knows less than the client: ask again later.
-    TikvLags,
-    /// The regions that the store named are in the map now.
-    Replaced,
-}
-
-/// A region none of whose peers can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("region {region} has no peer that could be asked")]
-pub struct NoPeers {
-    /// Which region.
-    pub region: RegionId,
-}
-
-/// Which region holds which key. `&self` everywhere; reading never waits.
-#[derive(Debug)]
-pub struct RegionMap {
-    snapshot: ArcSwap<Snapshot>,
-    /// The newest version of each region that is in the snapshot, for look-ups by id. Never held across anything.
-    ids: RwLock<BTreeMap<RegionId, RegionRef>>,
-    writer: Mutex<Cursor>,
-    options: RegionMapOptions,
-}
-
-/// Where the sweep goes on.
-#[derive(Clone, Debug, Default)]
-struct Cursor(Bytes);
 
 impl RegionMap {
     /// An empty map.
     #[must_use]
     pub fn new(options: RegionMapOptions) -> Self {
         Self {
-            snapshot: ArcSwap::default(),
-            ids: RwLock::default(),
-            writer: Mutex::default(),
             options,
+            snapshot: ArcSwap::from_pointee(Snapshot::empty()),
+            home: Arc::default(),
+            ledger: Mutex::default(),
         }
     }
 
-    /// The region that holds `key`.
+    /// The region that holds `key`. A hit makes the region live longer.
     #[must_use]
     pub fn lookup(&self, key: &[u8], now: Instant) -> Lookup {
-        let snapshot = self.snapshot.load();
-        let found = snapshot.floor(key).and_then(|place| snapshot.at(place));
-        use_region(found.filter(|region| region.contains(key)), now)
+        match self.snapshot.load().find(key) {
+            Some(region) => access(region, now),
+            None => Lookup::Miss(MissReason::Missing),
+        }
     }
 
-    /// The region that holds the keys just below `key`; an empty `key` stands for the end of all keys.
+    /// The region that holds the keys just below `key`; an empty `key` is above all keys.
     #[must_use]
     pub fn lookup_end(&self, key: &[u8], now: Instant) -> Lookup {
-        let snapshot = self.snapshot.load();
-        let mut place = if key.is_empty() {
-            snapshot.last()
-        } else {
-            snapshot.floor(key)
-        };
-        if let Some(at) = place
-            && !key.is_empty()
-            && snapshot
-                .at(at)
-                .is_some_and(|region| *region.start() == *key)
-        {
-            place = snapshot.before(at);
+        match self.snapshot.load().find_end(key) {
+            Some(region) => access(region, now),
+            None => Lookup::Miss(MissReason::Missing),
         }
-        let found = place.and_then(|place| snapshot.at(place));
-        use_region(found.filter(|region| region.contains_end(key)), now)
     }
 
-    /// The newest version of a region.
+    /// The version of a region that was inserted last. Takes a lock: not meant for every request.
     #[must_use]
     pub fn lookup_id(&self, id: RegionId, now: Instant) -> Lookup {
-        let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        use_region(ids.get(&id), now)
-    }
-
-    /// Exactly this version of a region, whether it can be used or not.
-    #[must_use]
-    pub fn get(&self, version: RegionVersion) -> Option<RegionRef> {
-        let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        ids.get(&version.id)
-            .filter(|region| region.version() == version)
-            .map(Arc::clone)
-    }
-
-    /// What the map holds now in place of a region that was taken from it earlier: changes of the region (its leader, its
-    /// validity) must be made there. `None` when it was replaced or forgotten.
-    #[must_use]
-    pub fn current(&self, region: &RegionRef) -> Option<RegionRef> {
-        if region.is_detached() {
-            Some(Arc::clone(region))
-        } else {
-            self.get(region.version())
+        let ledger = self.ledger();
+        let latest = ledger.latest.get(&id);
+        let region = latest.and_then(|v| ledger.versions.get(v)).cloned();
+        drop(ledger);
+        match region {
+            Some(region) => access(&region, now),
+            None => Lookup::Miss(MissReason::Missing),
         }
     }
 
-    /// The usable regions that follow one another without a gap from the one that holds `start`, until `end` is covered
-    /// (`end` empty: to the end of all keys), at most `limit`.
+    /// The object of exactly this version, whether it can be used or not. Takes a lock.
+    #[must_use]
+    pub fn get(&self, version: RegionVersion) -> Option<RegionRef> {
+        self.ledger().versions.get(&version).cloned()
+    }
+
+    /// What the map holds now in the place of an object that was taken from it earlier: whoever works with a region for some
+    /// time should go on with that. The same object in most cases; a newer one of the same version and with the same peers
+    /// when the region was loaded again meanwhile; this map's own when `region` comes from the map that this one is a fork
+    /// of. An object that was never in a map is its own. `None` when the region was replaced or forgotten.
+    ///
+    /// Takes no lock unless the object was removed.
+    #[must_use]
+    pub fn current(&self, region: &RegionRef) -> Option<RegionRef> {
+        let placement = region.placement();
+        let here = placement == Placement::Inside && region.is_at_home(&self.home);
+        if placement == Placement::Never || here {
+            return Some(Arc::clone(region));
+        }
+        self.get(region.version())
+            .filter(|known| known.peers() == region.peers())
+    }
+
+    /// The regions from the one that holds `start` on, as long as each begins where the one before it ends and can be used
+    /// as it is; not beyond `end` (empty: no bound), and no more than `limit`. Hits make regions live longer.
+    ///
+    /// The range is covered when the last region has no end, or one that is not below a bound `end`.
     #[must_use]
     pub fn consecutive(
         &self,
@@ -198,330 +185,107 @@ impl RegionMap {
         now: Instant,
     ) -> Vec<RegionRef> {
         let snapshot = self.snapshot.load();
-        let mut run: Vec<RegionRef> = Vec::new();
-        for region in snapshot.iter_from(snapshot.floor(start)).take(limit) {
-            let follows = run.last().map_or_else(
-                || region.contains(start),
-                |last| last.end() == region.start(),
-            );
-            if !follows || !region.is_valid(now) {
+        let Some(first) = snapshot.find(start) else {
+            return Vec::new();
+        };
+        let mut regions: Vec<RegionRef> = Vec::new();
+        for region in snapshot.iter_from(snapshot.place_of(first.start())) {
+            let joined = regions.last().is_none_or(|r| r.end() == region.start());
+            let beyond = !end.is_empty() && region.start()[..] >= *end;
+            let usable = joined && regions.len() < limit && (regions.is_empty() || !beyond);
+            if !usable || !matches!(region.access(now), Access::Fine) {
                 break;
             }
-            run.push(Arc::clone(region));
-            if region.end().is_empty() || (!end.is_empty() && region.end()[..] >= *end) {
-                break;
-            }
+            regions.push(Arc::clone(region));
         }
-        run
+        regions
     }
 
-    /// How many regions there are.
+    /// How many regions the map holds, usable or not.
     #[must_use]
     pub fn len(&self) -> usize {
         self.snapshot.load().len()
     }
 
-    /// Whether there are none.
+    /// Whether the map holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All regions, in key order.
+    /// All regions by start, usable or not.
     #[must_use]
     pub fn all(&self) -> Vec<RegionRef> {
-        let snapshot = self.snapshot.load();
-        snapshot
-            .iter_from(snapshot.first())
-            .map(Arc::clone)
-            .collect()
+        self.snapshot.load().iter().map(Arc::clone).collect()
     }
 
-    /// Takes in what PD said of a region.
-    ///
-    /// # Errors
-    /// When no peer of it can be asked.
-    pub fn insert(
-        &self,
-        info: RegionInfo,
-        stores: &StoreTable,
-        now: Instant,
-        _rng: &mut Rng,
-    ) -> Result<Insert, NoPeers> {
-        let mut cursor = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let leader = info.leader.map(|leader| leader.store);
-        self.insert_locked(&mut cursor, info, leader, stores, now)
-    }
-
-    /// Takes in what a store said when it refused a request for `asked`. The store that answered is taken for the leader of
-    /// the regions it named.
-    ///
-    /// # Errors
-    /// When no peer of one of the regions can be asked.
-    pub fn on_epoch_not_match(
-        &self,
-        asked: &RegionRef,
-        current: Vec<RegionInfo>,
-        answered_by: StoreId,
-        stores: &StoreTable,
-        now: Instant,
-        _rng: &mut Rng,
-    ) -> Result<EpochOutcome, NoPeers> {
-        let ours = asked.version();
-        let lags = |theirs: RegionVersion| {
-            theirs.id == ours.id
-                && (theirs.conf_ver < ours.conf_ver || theirs.version < ours.version)
-        };
-        if current.iter().any(|info| lags(info.version)) {
-            return Ok(EpochOutcome::TikvLags);
-        }
-        let mut cursor = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if !current.iter().any(|info| info.version == ours) {
-            asked.invalidate(InvalidReason::EpochNotMatch);
-        }
-        for info in current {
-            self.insert_locked(&mut cursor, info, Some(answered_by), stores, now)?;
-        }
-        Ok(EpochOutcome::Replaced)
-    }
-
-    fn insert_locked(
-        &self,
-        cursor: &mut Cursor,
-        info: RegionInfo,
-        leader: Option<StoreId>,
-        stores: &StoreTable,
-        now: Instant,
-    ) -> Result<Insert, NoPeers> {
-        let snapshot = self.snapshot.load_full();
-        let overlapped: Vec<RegionRef> = snapshot
-            .iter_from(first_from(&snapshot, &info.start))
-            .take_while(|region| info.end.is_empty() || region.start() < &info.end)
-            .map(Arc::clone)
-            .collect();
-        let newer = overlapped
-            .iter()
-            .any(|region| region.version().version > info.version.version)
-            || self.newest(info.version.id).is_some_and(|known| {
-                known.version > info.version.version || known.conf_ver > info.version.conf_ver
-            });
-        let region = Arc::new(self.build(info, leader, stores, now, newer)?);
-        if newer {
-            return Ok(Insert::Stale(region));
-        }
-        if let Some(old) = overlapped.first() {
-            region.inherit(old);
-        }
-        let (start, end) = (region.start().clone(), region.end().clone());
-        let next = snapshot.replace(&start, &end, |_| false, Some(Arc::clone(&region)));
-        self.forget(&overlapped);
-        self.ids
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(region.id(), Arc::clone(&region));
-        self.snapshot.store(Arc::new(next));
-        if self.len() > self.options.max_regions {
-            self.evict_one(cursor, region.start());
-        }
-        Ok(Insert::Fresh(region))
-    }
-
-    fn newest(&self, id: RegionId) -> Option<RegionVersion> {
-        self.ids
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .map(|region| region.version())
-    }
-
-    /// Which peers can be asked, and which of them is taken for the leader.
-    fn build(
-        &self,
-        info: RegionInfo,
-        leader: Option<StoreId>,
-        stores: &StoreTable,
-        now: Instant,
-        detached: bool,
-    ) -> Result<Region, NoPeers> {
-        let mut kept: Vec<Peer> = Vec::with_capacity(info.peers.len());
-        let mut kept_stores = Vec::with_capacity(info.peers.len());
-        for peer in &info.peers {
-            let store = stores.get_or_create(peer.store);
-            let gone = store.state() == ResolveState::Tombstone;
-            let down = info.down.contains(&(peer.id, peer.store));
-            let empty_witness = peer.is_witness && info.leader != Some(*peer);
-            if gone || down || empty_witness || store.kind() != StoreKind::TiKv {
-                continue;
-            }
-            kept.push(*peer);
-            kept_stores.push(store);
-        }
-        if kept.is_empty() {
-            return Err(NoPeers {
-                region: info.version.id,
-            });
-        }
-        let leader = leader
-            .and_then(|store| kept.iter().position(|peer| peer.store == store))
-            .unwrap_or(0);
-        Ok(Region::new(
-            info,
-            kept,
-            kept_stores,
-            leader,
-            self.lifetime(),
-            now,
-            detached,
-        ))
-    }
-
-    const fn lifetime(&self) -> Lifetime {
-        Lifetime {
-            base: self.options.ttl,
-            jitter: self.options.ttl_jitter,
-        }
-    }
-
-    /// Removes regions from the index by id, and ends their use.
-    fn forget(&self, regions: &[RegionRef]) {
-        let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
-        for region in regions {
-            if ids
-                .get(&region.id())
-                .is_some_and(|known| Arc::ptr_eq(known, region))
-            {
-                ids.remove(&region.id());
-            }
-            region.invalidate(InvalidReason::Other);
-        }
-    }
-
-    /// Makes room: of the segment at the cursor, the region that would expire first goes, but never the one at `spared`.
-    fn evict_one(&self, cursor: &mut Cursor, spared: &Bytes) {
-        let snapshot = self.snapshot.load_full();
-        let at = snapshot.floor(&cursor.0).map_or(0, |(segment, _)| segment);
-        let Some(segment) = snapshot.segments().get(at) else {
-            return;
-        };
-        cursor.0 = snapshot
-            .segments()
-            .get(at + 1)
-            .map_or_else(Bytes::new, |s| s.regions[0].start().clone());
-        let victim = segment
-            .regions
-            .iter()
-            .filter(|r| r.start() != spared)
-            .min_by_key(|r| r.expires_at());
-        if let Some(victim) = victim {
-            self.remove(&snapshot, std::slice::from_ref(victim));
-        }
-    }
-
-    fn remove(&self, snapshot: &Snapshot, victims: &[RegionRef]) {
-        let (Some(first), Some(last)) = (victims.first(), victims.last()) else {
-            return;
-        };
-        let end = crate::codec::next_key(last.start());
-        let keep = |region: &RegionRef| !victims.iter().any(|victim| Arc::ptr_eq(victim, region));
-        let next = snapshot.replace(first.start(), &end, keep, None);
-        self.forget(victims);
-        self.snapshot.store(Arc::new(next));
-    }
-
-    /// Looks at up to `max` regions, going on where the last sweep ended: forgets those whose time has run out, and makes
-    /// delayed wishes to load anew ready. Returns how many were forgotten.
-    pub fn gc(&self, now: Instant, max: usize) -> usize {
-        let mut cursor = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = self.snapshot.load_full();
-        let from = first_from(&snapshot, &cursor.0);
-        let looked_at: Vec<RegionRef> =
-            snapshot.iter_from(from).take(max).map(Arc::clone).collect();
-        let expired: Vec<RegionRef> = looked_at
-            .iter()
-            .filter(|r| !r.sweep(now))
-            .map(Arc::clone)
-            .collect();
-        cursor.0 = match looked_at.last() {
-            Some(last) if looked_at.len() == max => crate::codec::next_key(last.start()),
-            _ => Bytes::new(),
-        };
-        self.remove(&snapshot, &expired);
-        expired.len()
-    }
-
-    /// Forgets everything.
+    /// Forgets everything. Regions that somebody holds stay as they are.
     pub fn clear(&self) {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.forget(&self.all());
-        self.snapshot.store(Arc::default());
+        let mut ledger = self.ledger();
+        for region in self.snapshot.load().iter() {
+            ledger.remove(region);
+        }
+        *ledger = Ledger::default();
+        self.snapshot.store(Arc::new(Snapshot::empty()));
     }
 
-    /// An independent copy, over an independent copy of the stores.
+    /// An independent copy, with the stores of `stores`.
     #[must_use]
     pub fn fork(&self, stores: &StoreTable) -> Self {
-        let regions: Vec<RegionRef> = self
-            .all()
-            .iter()
-            .map(|r| Arc::new(r.fork(stores)))
-            .collect();
-        let known = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        let ids = regions
-            .iter()
-            .filter(|r| {
-                known
-                    .get(&r.id())
-                    .is_some_and(|k| k.version() == r.version())
-            })
-            .map(|r| (r.id(), Arc::clone(r)))
-            .collect();
+        let ledger = self.ledger();
+        let regions = self.snapshot.load();
+        let home = Arc::default();
+        let copy = |region: &RegionRef| Arc::new(region.fork(stores, &home));
+        let regions: Vec<RegionRef> = regions.iter().map(copy).collect();
+        let snapshot = Snapshot::empty();
+        let at = snapshot.place_of(&[]);
+        let copy = Ledger {
+            versions: regions
+                .iter()
+                .map(|r| (r.version(), Arc::clone(r)))
+                .collect(),
+            latest: ledger.latest.clone(),
+            sweep_at: ledger.sweep_at.clone(),
+            evict_at: ledger.evict_at.clone(),
+        };
         Self {
-            snapshot: ArcSwap::from_pointee(Snapshot::from_sorted(regions)),
-            ids: RwLock::new(ids),
-            writer: Mutex::new(
-                self.writer
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone(),
-            ),
-            options: self.options.clone(),
+            options: self.options,
+            snapshot: ArcSwap::from_pointee(snapshot.splice(at..at, &regions)),
+            home,
+            ledger: Mutex::new(copy),
         }
     }
 
-    /// Feeds what is known into a hasher.
+    /// Feeds everything that decides how the map will answer into `into`.
     pub fn digest(&self, into: &mut impl Hasher) {
-        for region in self.all() {
+        let ledger = self.ledger();
+        for region in self.snapshot.load().iter() {
             region.digest(into);
         }
+        self.len().hash(into);
+        ledger.latest.hash(into);
+        ledger.sweep_at.hash(into);
+        ledger.evict_at.hash(into);
     }
-}
 
-/// The first region that starts at or after `key`.
-fn first_from(snapshot: &Snapshot, key: &[u8]) -> Option<super::segment::Place> {
-    match snapshot.floor(key) {
-        Some(place)
-            if snapshot
-                .at(place)
-                .is_some_and(|region| *region.start() == *key) =>
-        {
-            Some(place)
+    pub(super) fn lifetime(&self) -> Lifetime {
+        Lifetime {
+            base: self.options.ttl,
+            jitter: u64::try_from(self.options.ttl_jitter.as_nanos()).unwrap_or(u64::MAX),
         }
-        _ => snapshot.above(key),
+    }
+
+    /// Takes the turn to write. Nothing that a writer does can panic half way with the two indexes apart: it computes the
+    /// new snapshot first.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn use_region(found: Option<&RegionRef>, now: Instant) -> Lookup {
-    let Some(region) = found else {
-        return Lookup::Miss(MissReason::Missing);
-    };
-    if !region.touch(now) {
-        return Lookup::Miss(
-            region
-                .invalid_reason()
-                .map_or(MissReason::Expired, MissReason::Invalid),
-        );
-    }
-    match region.take_reload() {
-        Some(reason) => Lookup::Reload(Arc::clone(region), reason),
-        None => Lookup::Hit(Arc::clone(region)),
+fn access(region: &RegionRef, now: Instant) -> Lookup {
+    match region.access(now) {
+        Access::Fine => Lookup::Hit(Arc::clone(region)),
+        Access::Reload(reason) => Lookup::Reload(Arc::clone(region), reason),
+        Access::Unusable(reason) => Lookup::Miss(reason),
     }
 }

@@ -1,16 +1,9 @@
-//! What is known of stores.
-//!
-//! ```text
-//!   resolve:   Unresolved --observe--> Resolved --mark_need_check--> NeedCheck --observe--> Resolved
-//!                  `--observe_missing--> Tombstone <--observe_missing--'      (final unless PD shows it again)
-//!   liveness:  Reachable <--> Unreachable, Unknown        (the liveness service's probes)
-//! ```
+//! One store as the client knows it.
 
 use std::{
-    collections::BTreeMap,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,149 +14,186 @@ use tikv_proto::metapb;
 
 use crate::time::Instant;
 
-use super::StoreId;
+use super::{
+    info::StoreId,
+    store_meta::{StoreKind, StoreMeta},
+};
+
+/// How far the client has come in finding out what a store is.
+///
+/// ```text
+///   Unresolved --observe--> Resolved <--observe-- NeedCheck
+///       |                    |    `---mark_need_check--^
+///       |  tombstone         |  tombstone (fail epoch + 1)
+///       `------------------->+--> Tombstone: for good
+///
+///   observe_missing leads from everywhere but Tombstone to Missing (fail epoch + 1 if it was in use);
+///   observe leads back, as from Unresolved.
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ResolveState {
+    /// Only the id is known: a region has a peer there. PD must be asked.
+    Unresolved = 0,
+    /// The address is known.
+    Resolved = 1,
+    /// The address is known but may be wrong: PD should be asked again soon.
+    NeedCheck = 2,
+    /// PD did not know the store. It is treated like a tombstone until PD says otherwise: a PD that lags behind does not
+    /// know a store that has just joined.
+    Missing = 3,
+    /// The store was removed from the cluster. It will not come back.
+    Tombstone = 4,
+}
+
+impl ResolveState {
+    const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Resolved,
+            2 => Self::NeedCheck,
+            3 => Self::Missing,
+            4 => Self::Tombstone,
+            _ => Self::Unresolved,
+        }
+    }
+}
 
 /// Whether a store answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum Liveness {
-    /// It answered its last probe, or was never probed.
-    Reachable,
-    /// It did not.
-    Unreachable,
-    /// It answered that it does not know whether it serves.
-    Unknown,
+    /// It does, or nobody has had reason to doubt it.
+    #[default]
+    Reachable = 0,
+    /// It does not, or not with "serving".
+    Unreachable = 1,
+    /// It could not be asked, or its answer says nothing.
+    Unknown = 2,
 }
 
-/// What kind of engine a store runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StoreKind {
-    /// A row store; the only kind that this client sends requests to.
-    TiKv,
-    /// A column store.
-    TiFlash,
-    /// A compute node of the column store.
-    TiFlashCompute,
+impl Liveness {
+    const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Unreachable,
+            2 => Self::Unknown,
+            _ => Self::Reachable,
+        }
+    }
 }
 
-/// How sure the client is of a store's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ResolveState {
-    /// Only the id is known.
-    Unresolved,
-    /// PD said where it is.
-    Resolved,
-    /// Something spoke against what PD said; the loader asks again.
-    NeedCheck,
-    /// PD knows it no more.
-    Tombstone,
-}
-
-/// What PD says of a store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Description {
-    address: Option<Arc<str>>,
-    labels: Vec<(String, String)>,
-}
-
-/// One store. Shared by all regions that have a peer on it.
+/// A store, shared by the table and by the regions that have peers on it.
+///
+/// It is made the first time that somebody names its id and stays until the client ends; all about it but the id can
+/// change. Slow scores and the count of requests under way will have their place here.
 #[derive(Debug)]
 pub struct Store {
     id: StoreId,
-    description: ArcSwap<Description>,
     state: AtomicU8,
     liveness: AtomicU8,
+    /// Counts failures. A region remembers the number it saw.
     fail_epoch: AtomicU32,
-    /// When the store said it would be idle again, in nanoseconds.
-    idle_at: AtomicU64,
+    /// Nanoseconds of the instant at which its queue will be empty by its own estimate.
+    busy_until: AtomicU64,
+    meta: ArcSwap<StoreMeta>,
 }
 
-const STATES: [ResolveState; 4] = [
-    ResolveState::Unresolved,
-    ResolveState::Resolved,
-    ResolveState::NeedCheck,
-    ResolveState::Tombstone,
-];
-const LIVENESS: [Liveness; 3] = [
-    Liveness::Reachable,
-    Liveness::Unreachable,
-    Liveness::Unknown,
-];
-
 impl Store {
-    fn new(id: StoreId) -> Self {
+    pub(super) fn new(id: StoreId) -> Self {
         Self {
             id,
-            description: ArcSwap::default(),
-            state: AtomicU8::new(0),
-            liveness: AtomicU8::new(0),
+            state: AtomicU8::new(ResolveState::Unresolved as u8),
+            liveness: AtomicU8::new(Liveness::Reachable as u8),
             fail_epoch: AtomicU32::new(0),
-            idle_at: AtomicU64::new(0),
+            busy_until: AtomicU64::new(0),
+            meta: ArcSwap::from_pointee(StoreMeta::default()),
         }
     }
 
-    /// The store's id.
+    /// The id.
     #[must_use]
     pub const fn id(&self) -> StoreId {
         self.id
     }
 
-    /// Where it is, as `host:port`; empty when that is not known, or it is gone.
+    /// What PD says about it: addresses, labels, kind.
+    #[must_use]
+    pub fn meta(&self) -> Arc<StoreMeta> {
+        self.meta.load_full()
+    }
+
+    /// Where requests go, as `host:port`. Empty when that is not known or the store is gone.
     #[must_use]
     pub fn address(&self) -> Arc<str> {
-        self.description
-            .load()
-            .address
-            .clone()
-            .unwrap_or_else(|| Arc::from(""))
+        if self.is_gone() {
+            return "".into();
+        }
+        Arc::clone(&self.meta.load().address)
     }
 
-    /// The labels that PD has for it.
-    #[must_use]
-    pub fn labels(&self) -> Vec<(String, String)> {
-        self.description.load().labels.clone()
-    }
-
-    /// What engine it runs, by its label `engine`.
+    /// What runs on it; TiKV as long as nothing is known.
     #[must_use]
     pub fn kind(&self) -> StoreKind {
-        let description = self.description.load();
-        let engine = description
-            .labels
-            .iter()
-            .find(|(key, _)| key == "engine")
-            .map(|(_, value)| value.as_str());
-        match engine {
-            Some("tiflash") => StoreKind::TiFlash,
-            Some("tiflash_compute") => StoreKind::TiFlashCompute,
-            _ => StoreKind::TiKv,
-        }
+        self.meta.load().kind
     }
 
-    /// How sure the client is of its address.
+    /// Whether the store has all of these labels. No labels match every store.
     #[must_use]
-    pub fn state(&self) -> ResolveState {
-        STATES[usize::from(self.state.load(Ordering::Acquire)) % STATES.len()]
+    pub fn matches_labels<'a>(&self, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
+        self.meta.load().matches(labels)
     }
 
-    /// Whether it answers.
+    /// How far the client has come in finding out what it is.
+    #[must_use]
+    pub fn resolve_state(&self) -> ResolveState {
+        ResolveState::from_number(self.state.load(Ordering::Acquire))
+    }
+
+    /// Whether its address is known, doubtful or not.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        matches!(
+            self.resolve_state(),
+            ResolveState::Resolved | ResolveState::NeedCheck
+        )
+    }
+
+    /// Whether it was removed, or PD does not know it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self.resolve_state(),
+            ResolveState::Missing | ResolveState::Tombstone
+        )
+    }
+
+    /// Its address is doubtful: PD should be asked again. Only a resolved store can come to doubt; `false` otherwise.
+    pub fn mark_need_check(&self) -> bool {
+        self.step(ResolveState::Resolved, ResolveState::NeedCheck)
+            || self.resolve_state() == ResolveState::NeedCheck
+    }
+
+    /// Whether it answers, as far as the client knows.
     #[must_use]
     pub fn liveness(&self) -> Liveness {
-        LIVENESS[usize::from(self.liveness.load(Ordering::Acquire)) % LIVENESS.len()]
+        Liveness::from_number(self.liveness.load(Ordering::Acquire))
     }
 
-    /// Takes in the result of a probe.
-    pub fn set_liveness(&self, liveness: Liveness) {
-        self.liveness.store(liveness as u8, Ordering::Release);
+    /// Takes in the end of a probe. `true` when it changed something. Only TiKV stores are probed again until they answer,
+    /// so only those can become unreachable.
+    pub fn set_liveness(&self, liveness: Liveness) -> bool {
+        if self.kind() != StoreKind::TiKv && liveness != Liveness::Reachable {
+            return false;
+        }
+        self.liveness.swap(liveness as u8, Ordering::AcqRel) != liveness as u8
     }
 
-    /// Counts the store's failures. A region remembers the count of each of its stores from when it was loaded; a peer
-    /// whose store has failed since is not asked until the region is loaded anew.
+    /// Counts the store's failures. A region that saw another number does not use its peer there.
     #[must_use]
     pub fn fail_epoch(&self) -> u32 {
         self.fail_epoch.load(Ordering::Acquire)
     }
 
-    /// Counts one failure, unless somebody who saw the same one has counted it already.
+    /// Counts a failure, unless one was counted since `seen`: many who see the same failure count it once.
     pub fn bump_fail_epoch(&self, seen: u32) -> bool {
         self.fail_epoch
             .compare_exchange(
@@ -175,259 +205,96 @@ impl Store {
             .is_ok()
     }
 
-    /// Has the loader ask PD for the store again.
-    pub fn mark_need_check(&self) {
-        let (from, to) = (ResolveState::Resolved as u8, ResolveState::NeedCheck as u8);
-        // In any other state there is nothing to doubt, or it is doubted already.
-        let _ = self
-            .state
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
-    }
-
-    /// Takes in how long a request would have to wait at the store.
+    /// The store said at `now` that a request would have to wait that long. Zero says nothing.
     pub fn observe_wait(&self, wait: Duration, now: Instant) {
-        self.idle_at
-            .store((now + wait).as_nanos(), Ordering::Release);
+        if !wait.is_zero() {
+            self.busy_until
+                .store((now + wait).as_nanos(), Ordering::Release);
+        }
     }
 
-    /// How long a request would have to wait now, by what the store said last.
+    /// How long a request sent at `now` would have to wait, by the store's last estimate.
     #[must_use]
     pub fn estimated_wait(&self, now: Instant) -> Duration {
-        Instant::from_nanos(self.idle_at.load(Ordering::Acquire)) - now
+        Instant::from_nanos(self.busy_until.load(Ordering::Acquire)).saturating_since(now)
     }
 
-    fn observe(&self, description: Description) {
-        self.description.store(Arc::new(description));
+    /// Takes in what PD says. A changed address or label does not count as a failure. Called by one writer at a time.
+    pub(super) fn observe(&self, store: &metapb::Store) {
+        if store.state == metapb::StoreState::Tombstone as i32 {
+            self.lose(ResolveState::Tombstone);
+            return;
+        }
+        if store.address.is_empty() {
+            // It has not told PD where it is, so nobody can ask it; it may still do so.
+            self.lose(ResolveState::Missing);
+            return;
+        }
+        if self.resolve_state() == ResolveState::Tombstone {
+            return;
+        }
+        let meta = StoreMeta::from(store);
+        if **self.meta.load() != meta {
+            self.meta.store(Arc::new(meta));
+        }
         self.state
             .store(ResolveState::Resolved as u8, Ordering::Release);
     }
 
-    fn observe_missing(&self) {
-        if self
-            .state
-            .swap(ResolveState::Tombstone as u8, Ordering::AcqRel)
-            != ResolveState::Tombstone as u8
-        {
+    /// Takes in that PD does not know it. Called by one writer at a time.
+    pub(super) fn observe_missing(&self) {
+        self.lose(ResolveState::Missing);
+    }
+
+    fn lose(&self, to: ResolveState) {
+        let from = self.resolve_state();
+        if from >= to {
+            return;
+        }
+        self.state.store(to as u8, Ordering::Release);
+        if matches!(from, ResolveState::Resolved | ResolveState::NeedCheck) {
             self.fail_epoch.fetch_add(1, Ordering::AcqRel);
-            self.description.store(Arc::default());
         }
     }
 
-    fn fork(&self) -> Self {
+    fn step(&self, from: ResolveState, to: ResolveState) -> bool {
+        self.state
+            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    pub(super) fn fork(&self) -> Self {
         Self {
             id: self.id,
-            description: ArcSwap::new(self.description.load_full()),
             state: AtomicU8::new(self.state.load(Ordering::Acquire)),
             liveness: AtomicU8::new(self.liveness.load(Ordering::Acquire)),
             fail_epoch: AtomicU32::new(self.fail_epoch()),
-            idle_at: AtomicU64::new(self.idle_at.load(Ordering::Acquire)),
-        }
-    }
-
-    fn digest(&self, into: &mut impl Hasher) {
-        self.id.hash(into);
-        self.description.load().hash(into);
-        self.state().hash(into);
-        self.liveness().hash(into);
-        self.fail_epoch().hash(into);
-        self.idle_at.load(Ordering::Acquire).hash(into);
-    }
-}
-
-/// All stores that were ever heard of. Stores are few and hardly ever change, so the whole table is replaced when a new
-/// one appears; what changes often is inside [`Store`].
-#[derive(Debug, Default)]
-pub struct StoreTable {
-    stores: ArcSwap<BTreeMap<StoreId, Arc<Store>>>,
-    writer: Mutex<()>,
-}
-
-impl StoreTable {
-    /// An empty table.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A store, if it was ever heard of.
-    #[must_use]
-    pub fn get(&self, id: StoreId) -> Option<Arc<Store>> {
-        self.stores.load().get(&id).map(Arc::clone)
-    }
-
-    /// A store; known by its id only when it was never heard of.
-    #[must_use]
-    pub fn get_or_create(&self, id: StoreId) -> Arc<Store> {
-        if let Some(store) = self.get(id) {
-            return store;
-        }
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = self.get(id) {
-            return store;
-        }
-        let store = Arc::new(Store::new(id));
-        let mut stores = BTreeMap::clone(&self.stores.load());
-        stores.insert(id, Arc::clone(&store));
-        self.stores.store(Arc::new(stores));
-        store
-    }
-
-    /// Takes in what PD says of a store. An address or labels that changed replace the old ones in place.
-    pub fn observe(&self, meta: &metapb::Store) {
-        let store = self.get_or_create(meta.id);
-        if meta.state() == metapb::StoreState::Tombstone || meta.address.is_empty() {
-            return store.observe_missing();
-        }
-        store.observe(Description {
-            address: Some(meta.address.as_str().into()),
-            labels: meta
-                .labels
-                .iter()
-                .map(|label| (label.key.clone(), label.value.clone()))
-                .collect(),
-        });
-    }
-
-    /// Takes in that PD knows no such store (any more).
-    pub fn observe_missing(&self, id: StoreId) {
-        self.get_or_create(id).observe_missing();
-    }
-
-    /// Whether PD has said something of the store, be it that it is gone.
-    #[must_use]
-    pub fn is_resolved(&self, id: StoreId) -> bool {
-        self.get(id)
-            .is_some_and(|store| store.state() != ResolveState::Unresolved)
-    }
-
-    /// The stores that the loader should ask PD for again.
-    #[must_use]
-    pub fn doubted(&self) -> Vec<StoreId> {
-        let stores = self.stores.load();
-        stores
-            .values()
-            .filter(|store| store.state() == ResolveState::NeedCheck)
-            .map(|store| store.id)
-            .collect()
-    }
-
-    /// All stores.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Store>> {
-        self.stores.load().values().map(Arc::clone).collect()
-    }
-
-    /// An independent copy.
-    #[must_use]
-    pub fn fork(&self) -> Self {
-        let stores = self
-            .stores
-            .load()
-            .iter()
-            .map(|(id, store)| (*id, Arc::new(store.fork())))
-            .collect();
-        Self {
-            stores: ArcSwap::from_pointee(stores),
-            writer: Mutex::new(()),
-        }
-    }
-
-    /// Feeds what is known into a hasher.
-    pub fn digest(&self, into: &mut impl Hasher) {
-        for store in self.stores.load().values() {
-            store.digest(into);
+            busy_until: AtomicU64::new(self.busy_until.load(Ordering::Acquire)),
+            meta: ArcSwap::new(self.meta()),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meta(id: StoreId, address: &str) -> metapb::Store {
-        metapb::Store {
-            id,
-            address: address.into(),
-            ..Default::default()
-        }
+impl PartialEq for Store {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.resolve_state() == other.resolve_state()
+            && self.liveness() == other.liveness()
+            && self.fail_epoch() == other.fail_epoch()
+            && self.busy_until.load(Ordering::Acquire) == other.busy_until.load(Ordering::Acquire)
+            && self.meta() == other.meta()
     }
+}
 
-    #[test]
-    fn a_store_is_known_by_its_id_then_by_its_address() {
-        let table = StoreTable::new();
-        assert_eq!(table.get_or_create(1).state(), ResolveState::Unresolved);
-        assert!(!table.is_resolved(1));
-        table.observe(&meta(1, "a:1"));
-        let store = table.get(1).unwrap();
-        assert_eq!(
-            (store.state(), &*store.address()),
-            (ResolveState::Resolved, "a:1")
-        );
-        table.observe(&meta(1, "b:1"));
-        assert_eq!(&*store.address(), "b:1");
-        assert_eq!(store.fail_epoch(), 0, "a new address is no failure");
-    }
+impl Eq for Store {}
 
-    #[test]
-    fn a_doubted_store_is_asked_for_until_pd_answers() {
-        let table = StoreTable::new();
-        table.observe(&meta(1, "a:1"));
-        table.get(1).unwrap().mark_need_check();
-        assert_eq!(table.doubted(), [1]);
-        assert_eq!(
-            &*table.get(1).unwrap().address(),
-            "a:1",
-            "it is used meanwhile"
-        );
-        table.observe(&meta(1, "a:1"));
-        assert!(table.doubted().is_empty());
-    }
-
-    #[test]
-    fn a_tombstone_has_no_address_and_counts_as_one_failure() {
-        let table = StoreTable::new();
-        table.observe(&meta(1, "a:1"));
-        table.observe_missing(1);
-        table.observe_missing(1);
-        let store = table.get(1).unwrap();
-        assert_eq!(
-            (store.state(), &*store.address(), store.fail_epoch()),
-            (ResolveState::Tombstone, "", 1)
-        );
-        store.mark_need_check();
-        assert_eq!(store.state(), ResolveState::Tombstone);
-    }
-
-    #[test]
-    fn one_failure_seen_by_many_counts_once() {
-        let table = StoreTable::new();
-        let store = table.get_or_create(1);
-        assert!(store.bump_fail_epoch(0));
-        assert!(!store.bump_fail_epoch(0));
-        assert_eq!(store.fail_epoch(), 1);
-    }
-
-    #[test]
-    fn a_wait_estimate_runs_down() {
-        let table = StoreTable::new();
-        let store = table.get_or_create(1);
-        store.observe_wait(Duration::from_millis(10), Instant::from_millis(100));
-        assert_eq!(
-            store.estimated_wait(Instant::from_millis(104)),
-            Duration::from_millis(6)
-        );
-        assert_eq!(
-            store.estimated_wait(Instant::from_millis(200)),
-            Duration::ZERO
-        );
-    }
-
-    #[test]
-    fn a_fork_lives_its_own_life() {
-        let table = StoreTable::new();
-        table.observe(&meta(1, "a:1"));
-        let fork = table.fork();
-        fork.get(1).unwrap().set_liveness(Liveness::Unreachable);
-        assert_eq!(table.get(1).unwrap().liveness(), Liveness::Reachable);
+impl Hash for Store {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+        self.resolve_state().hash(state);
+        self.liveness().hash(state);
+        self.fail_epoch().hash(state);
+        self.busy_until.load(Ordering::Acquire).hash(state);
+        self.meta().hash(state);
     }
 }
