@@ -113,6 +113,12 @@ impl Cluster {
         self.world.stores.get(&store).map(|s| s.state)
     }
 
+    /// How often a store's process was killed. Whoever keeps connections to the store breaks them when it grows.
+    #[must_use]
+    pub fn store_stops(&self, store: StoreId) -> u64 {
+        self.world.stores.get(&store).map_or(0, |s| s.stops)
+    }
+
     /// Where clients find a store.
     #[must_use]
     pub fn store_address(&self, store: StoreId) -> Option<&str> {
@@ -171,7 +177,8 @@ impl Cluster {
     /// If there is no such store.
     pub fn stop_store(&mut self, now: Instant, store: StoreId) -> Result<(), DriveError> {
         self.advance(now);
-        self.store_mut(store)?.state = StoreState::Stopped;
+        let process = self.store_mut(store)?;
+        (process.state, process.stops) = (StoreState::Stopped, process.stops + 1);
         for region in self.world.regions.values_mut() {
             region.deposed |= region.leader_store() == Some(store);
         }

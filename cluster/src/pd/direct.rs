@@ -137,6 +137,12 @@ impl Pd {
             .and_then(|index| self.members.id(index))
     }
 
+    /// Whether a member's process is there.
+    #[must_use]
+    pub fn is_running(&self, member: MemberId) -> bool {
+        self.members.is_running(member.0)
+    }
+
     /// The member that leads now.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {

@@ -40,6 +40,8 @@ pub(crate) struct Store {
     pub(crate) slow_score: i32,
     /// Number of the last health feedback.
     pub(crate) feedback_seq: u64,
+    /// How often its process was killed.
+    pub(crate) stops: u64,
 }
 
 impl Store {
@@ -49,6 +51,7 @@ impl Store {
             state: StoreState::Running,
             slow_score: 1,
             feedback_seq: 0,
+            stops: 0,
         }
     }
 
