@@ -170,6 +170,10 @@ unary_methods! {
     MetaDelete "/meta_storagepb.MetaStorage/Delete" meta_delete meta_storagepb::DeleteRequest => meta_storagepb::DeleteResponse;
     StoreGlobalConfig "/pdpb.PD/StoreGlobalConfig" store_global_config pdpb::StoreGlobalConfigRequest => pdpb::StoreGlobalConfigResponse;
     LoadGlobalConfig "/pdpb.PD/LoadGlobalConfig" load_global_config pdpb::LoadGlobalConfigRequest => pdpb::LoadGlobalConfigResponse;
+    GetOperator "/pdpb.PD/GetOperator" get_operator pdpb::GetOperatorRequest => pdpb::GetOperatorResponse;
+    ScatterRegion "/pdpb.PD/ScatterRegion" scatter_region pdpb::ScatterRegionRequest => pdpb::ScatterRegionResponse;
+    SplitRegions "/pdpb.PD/SplitRegions" split_regions pdpb::SplitRegionsRequest => pdpb::SplitRegionsResponse;
+    SplitAndScatterRegions "/pdpb.PD/SplitAndScatterRegions" split_and_scatter_regions pdpb::SplitAndScatterRegionsRequest => pdpb::SplitAndScatterRegionsResponse;
     LoadKeyspace "/keyspacepb.Keyspace/LoadKeyspace" load_keyspace keyspacepb::LoadKeyspaceRequest => keyspacepb::LoadKeyspaceResponse;
     LoadKeyspaceById "/keyspacepb.Keyspace/LoadKeyspaceByID" load_keyspace_by_id keyspacepb::LoadKeyspaceByIdRequest => keyspacepb::LoadKeyspaceResponse;
     UpdateKeyspaceState "/keyspacepb.Keyspace/UpdateKeyspaceState" update_keyspace_state keyspacepb::UpdateKeyspaceStateRequest => keyspacepb::UpdateKeyspaceStateResponse;
@@ -270,6 +274,7 @@ stream_methods! {
     WatchKeyspaces "/keyspacepb.Keyspace/WatchKeyspaces" keyspacepb::WatchKeyspacesRequest => keyspacepb::WatchKeyspacesResponse;
     MetaWatch "/meta_storagepb.MetaStorage/Watch" meta_storagepb::WatchRequest => meta_storagepb::WatchResponse;
     WatchGlobalConfig "/pdpb.PD/WatchGlobalConfig" pdpb::WatchGlobalConfigRequest => pdpb::WatchGlobalConfigResponse;
+    SyncRegions "/pdpb.PD/SyncRegions" pdpb::SyncRegionRequest => pdpb::SyncRegionResponse;
     ReportBuckets "/pdpb.PD/ReportBuckets" pdpb::ReportBucketsRequest => pdpb::ReportBucketsResponse;
 }
 

@@ -43,6 +43,7 @@ mod rpc_cluster;
 mod rpc_gc;
 mod rpc_meta;
 mod rpc_region;
+mod rpc_schedule;
 mod service;
 mod stores;
 mod streams;

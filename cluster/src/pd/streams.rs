@@ -163,6 +163,7 @@ impl Pd {
                 "Unimplemented: ask for the states of all keyspaces instead",
             )),
             StreamRequest::WatchKeyspaces(request) => self.watch_keyspaces(id, &request),
+            StreamRequest::SyncRegions(request) => self.sync_frame(id, &request),
             StreamRequest::ReportBuckets(request) => self.buckets_frame(id, request),
         };
         if let Err(status) = outcome {
@@ -189,7 +190,8 @@ impl Pd {
             StreamMethod::WatchKeyspaces
             | StreamMethod::WatchGcSafePointV2
             | StreamMethod::MetaWatch
-            | StreamMethod::WatchGlobalConfig => return,
+            | StreamMethod::WatchGlobalConfig
+            | StreamMethod::SyncRegions => return,
         };
         self.streams.end(id, status);
     }
@@ -337,6 +339,19 @@ impl Pd {
             self.streams.reply(id, StreamReply::WatchKeyspaces(first));
         }
         Ok(())
+    }
+
+    /// The stream between members. Those of one [`Pd`] need none, so it stays silent for others.
+    fn sync_frame(
+        &mut self,
+        id: StreamId,
+        request: &pdpb::SyncRegionRequest,
+    ) -> Result<(), Status> {
+        let member = self.streams.member_of(id);
+        if self.cluster_at(member).is_none() {
+            return Err(Status::new(Code::Unavailable, "server not started"));
+        }
+        self.check_cluster_id(&request.header)
     }
 
     fn heartbeat_frame(

@@ -31,12 +31,6 @@ pub(super) fn not_yet(step: &Value) -> Option<String> {
         return Some("calls that block".to_owned());
     }
     let rpc = step["rpc"].as_str()?;
-    if step["received"]
-        .as_array()
-        .is_some_and(|frames| frames.iter().any(is_operator))
-    {
-        return Some("operators that PD makes".to_owned());
-    }
     let absent = ["TSO.", "Router.", "GC.", "Namespace."];
     if absent.iter().any(|prefix| rpc.starts_with(prefix)) {
         return None;
@@ -57,6 +51,13 @@ pub(super) fn not_yet(step: &Value) -> Option<String> {
     Some(format!("rpc {}", &method[1..]))
 }
 
+/// Whether a step shows PD making an operator, or asks for one to be made.
+pub(super) fn shows_operator(step: &Value) -> bool {
+    let made = step["http"] == "POST" && step["path"] == "/pd/api/v1/operators";
+    let mut frames = step["received"].as_array().into_iter().flatten();
+    made || frames.any(is_operator)
+}
+
 fn is_operator(frame: &Value) -> bool {
     let commands = [
         "change_peer",
@@ -72,6 +73,10 @@ fn is_operator(frame: &Value) -> bool {
 pub(super) fn configure(options: &mut PdOptions, init: &Value) -> Result<(), String> {
     for (name, value) in init["config"].as_object().into_iter().flatten() {
         match (name.as_str(), value) {
+            ("replication.max-replicas", Value::Number(replicas)) => {
+                let replicas = replicas.as_u64().and_then(|n| u32::try_from(n).ok());
+                options.max_replicas = replicas.unwrap_or(options.max_replicas);
+            }
             ("schedule.halt-scheduling", Value::Bool(on)) => options.halt_scheduling = *on,
             ("keyspace.wait-region-split", Value::Bool(on)) => options.wait_region_split = *on,
             ("toml", Value::String(text)) if text.contains("wait-region-split = false") => {
