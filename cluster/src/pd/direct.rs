@@ -149,6 +149,19 @@ impl Pd {
         self.members.leader().map(MemberId)
     }
 
+    /// Whether the cluster has become whole: more than one region is known, or the only one has all its replicas.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let leader = self.members.leader();
+        leader.is_some_and(|leader| self.is_initialized(leader))
+    }
+
+    /// Whether the cluster is marked as being restored from a snapshot.
+    #[must_use]
+    pub const fn is_snapshot_recovering(&self) -> bool {
+        self.snapshot_recovering
+    }
+
     /// The options it runs with, as far as they have not been changed since.
     #[must_use]
     pub const fn options(&self) -> &PdOptions {

@@ -130,7 +130,7 @@ unary_methods! {
     Bootstrap "/pdpb.PD/Bootstrap" bootstrap_rpc pdpb::BootstrapRequest => pdpb::BootstrapResponse;
     IsBootstrapped "/pdpb.PD/IsBootstrapped" is_bootstrapped pdpb::IsBootstrappedRequest => pdpb::IsBootstrappedResponse;
     AllocId "/pdpb.PD/AllocID" alloc_id_rpc pdpb::AllocIdRequest => pdpb::AllocIdResponse;
-    IsSnapshotRecovering "/pdpb.PD/IsSnapshotRecovering" is_snapshot_recovering pdpb::IsSnapshotRecoveringRequest => pdpb::IsSnapshotRecoveringResponse;
+    IsSnapshotRecovering "/pdpb.PD/IsSnapshotRecovering" is_snapshot_recovering_rpc pdpb::IsSnapshotRecoveringRequest => pdpb::IsSnapshotRecoveringResponse;
     SyncMaxTs "/pdpb.PD/SyncMaxTS" sync_max_ts pdpb::SyncMaxTsRequest => pdpb::SyncMaxTsResponse;
     GetDcLocationInfo "/pdpb.PD/GetDCLocationInfo" get_dc_location_info pdpb::GetDcLocationInfoRequest => pdpb::GetDcLocationInfoResponse;
     GetStore "/pdpb.PD/GetStore" get_store pdpb::GetStoreRequest => pdpb::GetStoreResponse;

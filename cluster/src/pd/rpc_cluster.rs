@@ -44,7 +44,7 @@ impl Pd {
         })
     }
 
-    pub(super) fn is_snapshot_recovering(
+    pub(super) fn is_snapshot_recovering_rpc(
         &mut self,
         _: Call<'_>,
         _: pdpb::IsSnapshotRecoveringRequest,

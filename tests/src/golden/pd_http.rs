@@ -52,6 +52,26 @@ pub(super) fn http(replay: &mut Replay, step: &Value) -> Outcome {
         ("GET", ["v1", "config", "cluster-version"]) => {
             Some((200, Some(json!(replay.pd.cluster_version()))))
         }
+        ("GET", ["v1", "admin", "cluster", "markers", "snapshot-recovering"]) => {
+            let marked = replay.pd.is_snapshot_recovering();
+            Some((200, Some(json!({"marked": marked}))))
+        }
+        ("GET", ["v1", "cluster", "status"]) => {
+            let whole = replay.pd.is_whole();
+            let json = json!({"raft_bootstrap_time": "", "is_initialized": whole,
+                "replication_status": ""});
+            Some((200, Some(json)))
+        }
+        ("GET", ["v1", "health"]) => health(replay).map(|json| (200, Some(json))),
+        ("GET", ["v1", "store", store]) if step["only_keys"] == json!(["store"]) => {
+            let id = store.parse().unwrap_or(0);
+            let stores = replay.pd.known_stores();
+            let store = stores.iter().find(|store| store.id == id);
+            Some(match store {
+                Some(store) => (200, Some(json!({"store": store_json(store)}))),
+                None => (404, None),
+            })
+        }
         (_, ["v1", "admin", "cluster", "markers", "snapshot-recovering"]) if method != "GET" => {
             replay.pd.set_snapshot_recovering(method == "POST");
             Some((200, None))
@@ -160,6 +180,37 @@ fn members(replay: &mut Replay) -> Option<Value> {
     replay
         .unary("GetMembers", leader, &request, &Value::Null)
         .ok()
+}
+
+fn health(replay: &mut Replay) -> Option<Value> {
+    let all = members(replay)?;
+    let each = all["members"].as_array()?.iter().map(|member| {
+        let name = member["name"].as_str().unwrap_or_default();
+        let up = replay.pd.member(name);
+        json!({"name": name, "member_id": member["member_id"],
+            "client_urls": member["client_urls"],
+            "health": up.is_some_and(|up| replay.pd.is_running(up))})
+    });
+    Some(each.collect())
+}
+
+fn store_json(store: &metapb::Store) -> Value {
+    let mut json = json!({"id": store.id, "address": store.address, "version": store.version,
+        "state_name": store.state().as_str_name()});
+    for (name, value) in [("state", store.state), ("node_state", store.node_state)] {
+        if value != 0 {
+            json[name] = json!(value);
+        }
+    }
+    if store.last_heartbeat != 0 {
+        json["last_heartbeat"] = json!(store.last_heartbeat);
+    }
+    if !store.labels.is_empty() {
+        let labels = store.labels.iter();
+        let labels = labels.map(|label| json!({"key": label.key, "value": label.value}));
+        json["labels"] = labels.collect();
+    }
+    json
 }
 
 fn store(
