@@ -76,11 +76,12 @@ options! {
     /// How long calls may take, each with all its retries, pauses and look-ups. Every call has a deadline; one call's can
     /// be set with [`Op::timeout`](crate::Op::timeout).
     ///
-    /// The defaults are the budgets within which client-go retries, so they are generous: a cluster needs some ten seconds
-    /// to replace a lost leader, and a call should survive that. Set them lower where an error is better than waiting.
+    /// The defaults are of the size of client-go's budgets for retrying, which is generous: a cluster needs some ten
+    /// seconds to replace the leaders of a lost store, and a call should survive that. Set them lower where an early
+    /// error is better than a late result.
     #[derive(PartialEq, Eq)]
     pub struct Timeouts {
-        /// Connecting a client. Defaults to 10 s: PD elects a new leader in less.
+        /// Connecting a client. Defaults to 10 s: PD mostly elects a new leader in less.
         pub connect: Duration = secs(10),
         /// A call for one key. Defaults to 20 s.
         pub point: Duration = secs(20),
@@ -106,8 +107,8 @@ options! {
 }
 
 options! {
-    /// How PD is asked. Of these, [`PdOptions::caller`] has an effect today; [`Config::validate`] refuses what would change
-    /// the client's behaviour and is not built yet.
+    /// How PD is asked. Of these, [`PdOptions::caller`] has an effect today; [`Config::validate`] refuses what would
+    /// change the client's behaviour and is not built yet.
     #[derive(PartialEq, Eq)]
     pub struct PdOptions {
         /// Let followers pass requests on when the leader cannot be reached directly. Defaults to true: it only matters
@@ -160,7 +161,7 @@ options! {
         /// Defaults to 60 s.
         pub ttl_jitter: Duration = secs(60),
         /// How many regions are remembered; beyond it the least recently used are forgotten. Defaults to 1,048,576,
-        /// which is some hundred TiB of data, and bounds the memory to a few hundred MiB.
+        /// which is about 100 TiB of data; the limit bounds the memory of a client that reads everything.
         pub max_regions: usize = 1 << 20,
         /// Look all regions up when connecting. Defaults to false: most clients use a part of them. Not built yet.
         pub preload: bool,

@@ -1,7 +1,7 @@
 //! Why a call failed.
 //!
-//! There is one error type, [`Error`]. Branch on [`Error::kind`]; read data from [`Error::detail`]; decide about retrying by
-//! [`Error::advice`]; after a failed write ask [`Error::is_undetermined`]. Its `Display` is one line for a log: the
+//! There is one error type, [`Error`]. Branch on [`Error::kind`]; read data from [`Error::detail`]; decide about retrying
+//! by [`Error::advice`]; after a failed write ask [`Error::is_undetermined`]. Its `Display` is one line for a log: the
 //! operation, the cause, and which region and store were asked how often and for how long.
 //!
 //! "Not found" is never an error.
@@ -102,8 +102,8 @@ impl Error {
     /// Whether the write of the failed call may have been applied all the same: a request was sent and its answer never
     /// came, so nobody knows. Always false for reads.
     ///
-    /// Such an error is not [retryable](Error::is_retryable). A plain `put` or `delete` may be repeated nevertheless, when
-    /// nobody else writes the key; for everything else, read first.
+    /// Such an error is not [retryable](Error::is_retryable). A plain `put` or `delete` may be repeated nevertheless,
+    /// when nobody else writes the key; for everything else, read first.
     #[must_use]
     pub fn is_undetermined(&self) -> bool {
         self.0.undetermined

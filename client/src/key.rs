@@ -231,8 +231,8 @@ impl From<KvPair> for (Key, Value) {
     }
 }
 
-impl From<&KvPair> for KvPair {
-    fn from(pair: &KvPair) -> Self {
+impl From<&Self> for KvPair {
+    fn from(pair: &Self) -> Self {
         pair.clone()
     }
 }

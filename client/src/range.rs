@@ -122,8 +122,8 @@ impl<K: Into<Key>> From<(Bound<K>, Bound<K>)> for KeyRange {
 }
 
 /// Shares the keys, without a copy.
-impl From<&KeyRange> for KeyRange {
-    fn from(range: &KeyRange) -> Self {
+impl From<&Self> for KeyRange {
+    fn from(range: &Self) -> Self {
         range.clone()
     }
 }

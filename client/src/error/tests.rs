@@ -506,7 +506,7 @@ impl StdError for Broken {
 #[test]
 fn an_applications_own_error_passes_through() {
     let cause = "x".parse::<u8>().unwrap_err();
-    let error = Error::custom(Broken(cause.clone())).clone();
+    let error = Error::custom(Broken(cause.clone()));
     expect(&error, ErrorKind::Custom, Advice::Never, Detail::None);
     assert_eq!(error.to_string(), "the schema is broken");
     assert_eq!(error.source().unwrap().to_string(), cause.to_string());
