@@ -32,10 +32,10 @@ pub(crate) struct Region {
     pub(crate) max_ts_synced: bool,
     /// Up to where each store's replica may serve stale reads; missing = 0.
     pub(crate) safe_ts: BTreeMap<StoreId, u64>,
+    /// What each store's replica has read with the leader's consent, and may read again without; missing = 0.
+    pub(crate) read_ts: BTreeMap<StoreId, u64>,
     /// The term in which the current buckets were made.
     pub(crate) bucket_term: u64,
-    /// Start and commit timestamp of the last finished flashback, which may be finished again.
-    pub(crate) flashed_back: Option<(u64, u64)>,
 }
 
 impl Region {
@@ -50,8 +50,8 @@ impl Region {
             election: None,
             max_ts_synced,
             safe_ts: BTreeMap::new(),
+            read_ts: BTreeMap::new(),
             bucket_term: INITIAL + 1,
-            flashed_back: None,
         }
     }
 
@@ -110,6 +110,12 @@ impl Region {
     pub(crate) fn can_seek(&self, key: &[u8]) -> bool {
         key >= &self.meta.start_key[..]
             && (self.meta.end_key.is_empty() || key <= &self.meta.end_key[..])
+    }
+
+    /// Up to which timestamp the replica on `store` may read by itself.
+    pub(crate) fn readable_ts(&self, store: StoreId) -> u64 {
+        let of = |known: &BTreeMap<StoreId, u64>| known.get(&store).copied().unwrap_or(0);
+        of(&self.safe_ts).max(of(&self.read_ts))
     }
 
     /// The version of the region's buckets: made in a term, counted up within it.

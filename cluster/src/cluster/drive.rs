@@ -196,6 +196,7 @@ impl Cluster {
         (state.state, state.feedback_seq) = (StoreState::Running, 0);
         for region in self.world.regions.values_mut() {
             region.safe_ts.remove(&store);
+            region.read_ts.remove(&store);
         }
         self.stores_changed();
         self.world.register_store(store);
@@ -300,6 +301,7 @@ impl Cluster {
                 into.meta.end_key = from.meta.end_key;
             }
             into.set_version(version);
+            into.read_ts.clear();
         });
         self.world.cancel_election(source);
         self.world.regions.remove(&source);
@@ -415,6 +417,7 @@ impl Cluster {
             region.bump_conf_ver(1);
             region.meta.peers.retain(|p| p.id != peer.id);
             region.safe_ts.remove(&store);
+            region.read_ts.remove(&store);
         });
         Ok(())
     }

@@ -8,7 +8,11 @@
 use tikv_proto::{errorpb, kvrpcpb, metapb};
 
 use super::errors::{self, Failure, Halt};
-use crate::{ids::StoreId, region::Region, world::World};
+use crate::{
+    ids::{RegionId, StoreId},
+    region::Region,
+    world::World,
+};
 
 /// TiKV tells a client with an old epoch about at most this many neighbours.
 const MAX_NEIGHBOURS_IN_ERROR: usize = 10;
@@ -72,19 +76,20 @@ impl World {
         stale: bool,
         read_ts: u64,
     ) -> Checked<()> {
-        let safe_ts = region.safe_ts.get(&store).copied().unwrap_or(0);
+        let readable = region.readable_ts(store);
         if stale {
             let leader_may_help = !ctx.replica_read && region.is_led_by(store);
-            if safe_ts >= read_ts || leader_may_help {
+            if readable >= read_ts || leader_may_help {
                 return Ok(());
             }
+            let safe_ts = region.safe_ts.get(&store).copied().unwrap_or(0);
             let peer = region.peer_on(store).map_or(0, |p| p.id);
             return Err(errors::data_is_not_ready(region, peer, safe_ts).into());
         }
         if !ctx.replica_read {
             return self.check_leader(store, region);
         }
-        if read_ts != 0 && safe_ts >= read_ts {
+        if read_ts != 0 && readable >= read_ts {
             return Ok(());
         }
         // The leader has to confirm that it still is one, and say what the replica must have applied.
@@ -92,6 +97,24 @@ impl World {
             None => Err(errors::not_leader(region, None).into()),
             Some(_) if self.can_commit(region) => Ok(()),
             Some(_) => Err(Halt::Wait(region.id()).into()),
+        }
+    }
+
+    /// Notes that a replica has read at a timestamp after asking the leader, which keeps commits behind it from then on.
+    pub(crate) fn note_replica_read(
+        &mut self,
+        store: StoreId,
+        ctx: &kvrpcpb::Context,
+        read_ts: u64,
+    ) {
+        let asked = ctx.replica_read && !ctx.stale_read && read_ts != u64::MAX;
+        if let Some(region) = self
+            .regions
+            .get_mut(&RegionId(ctx.region_id))
+            .filter(|_| asked)
+        {
+            let known = region.read_ts.entry(store).or_insert(0);
+            *known = (*known).max(read_ts);
         }
     }
 

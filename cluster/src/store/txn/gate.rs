@@ -25,6 +25,17 @@ fn encode_bound(key: &[u8]) -> Bytes {
     }
 }
 
+/// The timestamp that a request reads keys at.
+pub(super) const fn read_ts(request: &KvRequest) -> Option<u64> {
+    match request {
+        KvRequest::KvGet(q) => Some(q.version),
+        KvRequest::KvBatchGet(q) => Some(q.version),
+        KvRequest::KvScan(q) => Some(q.version),
+        KvRequest::KvBufferBatchGet(q) => Some(q.version),
+        _ => None,
+    }
+}
+
 impl World {
     pub(super) fn pass_gate(&self, store: StoreId, request: &KvRequest) -> Result<(), Failure> {
         use KvRequest as Q;

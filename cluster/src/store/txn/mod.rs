@@ -83,11 +83,13 @@ impl World {
             }
             KvRequest::Coprocessor(q) => Ok(KvReply::Coprocessor(self.coprocess(store, &q)?)),
             request => {
-                let failure = match self.pass_gate(store, &request) {
-                    Ok(()) => return Err(not_yet_status(command)),
-                    Err(failure) => failure,
-                };
-                refuse(command, failure)
+                if let Err(failure) = self.pass_gate(store, &request) {
+                    return refuse(command, failure);
+                }
+                if let Some(read_ts) = gate::read_ts(&request) {
+                    self.note_replica_read(store, &context(request.context()), read_ts);
+                }
+                Err(not_yet_status(command))
             }
         }
     }
@@ -154,7 +156,7 @@ impl World {
     ) -> Result<kvrpcpb::FlashbackToVersionResponse, Halt> {
         let mut out = kvrpcpb::FlashbackToVersionResponse::default();
         let ctx = context(q.context.as_ref());
-        match self.finish_flashback(store, &ctx, (q.start_ts, q.commit_ts)) {
+        match self.finish_flashback(store, &ctx, q) {
             Ok(()) => {}
             Err(failure) => failure.put(&mut out.region_error, &mut out.error)?,
         }
@@ -165,7 +167,7 @@ impl World {
         &mut self,
         store: StoreId,
         ctx: &kvrpcpb::Context,
-        flashback: (u64, u64),
+        q: &kvrpcpb::FlashbackToVersionRequest,
     ) -> Result<(), Failure> {
         let read = ReadOptions {
             start_ts: None,
@@ -173,16 +175,18 @@ impl World {
         };
         self.check_read(store, ctx, read)?;
         let region = self.check_write(store, ctx, Proposal::FlashbackState)?;
-        if !region.meta.is_in_flashback && region.flashed_back != Some(flashback) {
+        // Where there is nothing to flash back nobody looks whether it was prepared.
+        let (start, end) = (gate::encode(&q.start_key), gate::encode(&q.end_key));
+        let mut records = [Cf::Lock, Cf::Write].map(|cf| self.engine.range(cf, &start, &end));
+        let has_data = records.iter_mut().any(|r| r.next().is_some());
+        if has_data && !region.meta.is_in_flashback {
             return Err(errors::flashback_not_prepared(region).into());
         }
+        drop(records);
         self.check_majority(region)?;
         let id = region.id();
         self.count_entry(id);
         self.set_flashback(id, None);
-        if let Some(region) = self.regions.get_mut(&id) {
-            region.flashed_back = Some(flashback);
-        }
         Ok(())
     }
 
@@ -195,7 +199,7 @@ impl World {
     }
 
     fn coprocess(
-        &self,
+        &mut self,
         store: StoreId,
         q: &coprocessor::Request,
     ) -> Result<coprocessor::Response, Halt> {
@@ -212,6 +216,9 @@ impl World {
         let checked = self
             .check_read(store, &ctx, read)
             .and_then(|_| self.check_buckets(&ctx));
+        if checked.is_ok() {
+            self.note_replica_read(store, &ctx, q.start_ts);
+        }
         match checked {
             Err(failure) => failure.put(&mut out.region_error, &mut out.other_error)?,
             Ok(()) if q.tp == DAG && q.data.is_empty() => out.other_error = "no executors".into(),
@@ -264,7 +271,6 @@ fn refuse(command: Command, failure: Failure) -> Result<KvReply, Halt> {
         }),
         Command::KvBufferBatchGet => KvReply::KvBufferBatchGet(kvrpcpb::BufferBatchGetResponse {
             error: Some(key_error().into()),
-            pairs: vec![errors::bad_pair(words)],
             ..Default::default()
         }),
         Command::KvPrewrite => KvReply::KvPrewrite(kvrpcpb::PrewriteResponse {
