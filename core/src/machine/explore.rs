@@ -2,7 +2,8 @@
 //!
 //! A machine is plain data, so its state can be copied, compared and hashed. The explorer keeps, beside the machine, what it
 //! asked for and a [`World`]: a small model of the servers. From every state it tries every pending action with every way
-//! that the world can answer it, delivers answers a second time, and cancels. States that were seen are not tried again.
+//! that the world can answer it, delivers all earlier answers a second time, and cancels. States that were seen are not tried
+//! again.
 //!
 //! It is meant for tests: a space of some thousand states takes less than a second. Assert the number of states, so that
 //! growth is noticed.
@@ -14,17 +15,26 @@ use std::{
     sync::Arc,
 };
 
-use crate::{facts::Facts, time::Instant};
+use crate::{facts::Facts, rpc::SendError, time::Instant};
 
-use super::{Action, Cx, Event, Machine, Outbox, Reply, Shared, Tag};
+use super::{Action, Cx, Event, Machine, Outbox, Reply, Shared, StreamEvent, Tag};
 
 /// A model of everything that answers a machine's actions.
 pub trait World: Clone + Debug + Eq + Hash {
     /// The machine's output.
     type Output: Clone + Debug;
 
+    /// Is shown everything that the machine asks for, when it does. An error ends the exploration.
+    ///
+    /// # Errors
+    /// A text that says why this must not be asked for now.
+    fn sees(&mut self, action: &Action) -> Result<(), String> {
+        let _ = action;
+        Ok(())
+    }
+
     /// Every way in which `action` can be answered now. None: it cannot be answered yet.
-    fn answers(&self, action: &Action, facts: &Facts) -> Vec<Answer<Self>>;
+    fn answers(&self, action: &Action, facts: &Facts, now: Instant) -> Vec<Answer<Self>>;
 
     /// Checks what a machine ended with. An error ends the exploration and shows the way that led there.
     ///
@@ -33,8 +43,11 @@ pub trait World: Clone + Debug + Eq + Hash {
     fn judge(&self, output: &Self::Output, facts: &Facts, cancelled: bool) -> Result<(), String>;
 }
 
+/// What the facts learn from an answer.
+pub type Lesson = Arc<dyn Fn(&Facts, Instant)>;
+
 /// One way to answer an action.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer<W> {
     /// The world after it.
     pub world: W,
@@ -43,9 +56,23 @@ pub struct Answer<W> {
     /// How much of the fault budget it costs.
     pub faults: u8,
     /// A few words for the trace.
-    pub label: &'static str,
+    pub label: String,
+    /// When it comes, if that is later than the action demands: a sleep ends at its time, everything else at once.
+    pub at: Option<Instant>,
     /// What the facts learn before the machine is told (for actions that services answer).
-    pub learn: Option<fn(&Facts, Instant)>,
+    pub learn: Option<Lesson>,
+}
+
+impl<W: Debug> Debug for Answer<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("label", &self.label)
+            .field("told", &self.told)
+            .field("faults", &self.faults)
+            .field("at", &self.at)
+            .field("world", &self.world)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a machine is told in answer to an action.
@@ -61,12 +88,13 @@ pub enum Told {
 impl<W> Answer<W> {
     /// An answer without fault.
     #[must_use]
-    pub const fn new(world: W, told: Told, label: &'static str) -> Self {
+    pub fn new(world: W, told: Told, label: impl Into<String>) -> Self {
         Self {
             world,
             told,
             faults: 0,
-            label,
+            label: label.into(),
+            at: None,
             learn: None,
         }
     }
@@ -75,6 +103,20 @@ impl<W> Answer<W> {
     #[must_use]
     pub const fn fault(mut self) -> Self {
         self.faults = 1;
+        self
+    }
+
+    /// The same, but it comes only at that time.
+    #[must_use]
+    pub const fn at(mut self, at: Instant) -> Self {
+        self.at = Some(at);
+        self
+    }
+
+    /// The same, and the facts learn something by it.
+    #[must_use]
+    pub fn learning(mut self, lesson: impl Fn(&Facts, Instant) + 'static) -> Self {
+        self.learn = Some(Arc::new(lesson));
         self
     }
 }
@@ -86,8 +128,10 @@ pub struct Limits {
     pub faults: u8,
     /// Whether the operation may be cancelled, at any point.
     pub cancel: bool,
-    /// Whether each answer may come a second time.
+    /// Whether every answer that was given, and those to what was abandoned, may come again at any later point.
     pub duplicates: bool,
+    /// The operation's deadline. No sleep and no request may reach beyond it.
+    pub deadline: Instant,
     /// The exploration fails beyond this many states.
     pub states: usize,
     /// The most actions that one event may lead to.
@@ -100,6 +144,7 @@ impl Default for Limits {
             faults: 2,
             cancel: true,
             duplicates: true,
+            deadline: Instant::FAR_FUTURE,
             states: 1_000_000,
             actions: 64,
         }
@@ -126,6 +171,8 @@ struct Node<M, W> {
     world: W,
     now: Instant,
     faults: u8,
+    /// Answers that are not waited for any more. No part of the state: they must change nothing.
+    stale: Vec<Event>,
     steps: Option<Arc<StepBack>>,
 }
 
@@ -165,17 +212,11 @@ where
         world,
         now: Instant::from_millis(1),
         faults: 0,
+        stale: Vec::new(),
         steps: None,
     };
-    run.deliver(
-        &start,
-        None,
-        Event::Start,
-        start.world.clone(),
-        0,
-        "start",
-        None,
-    )?;
+    let first = Answer::new(start.world.clone(), Told::Woken, "start");
+    run.deliver(&start, None, Event::Start, first)?;
     while let Some(node) = run.queue.pop_front() {
         run.expand(&node)?;
     }
@@ -203,33 +244,18 @@ where
         let mut moved = false;
         for (index, action) in node.pending.iter().enumerate() {
             let Some(tag) = action.awaits() else { continue };
-            for answer in node.world.answers(action, &node.facts) {
+            for answer in node.world.answers(action, &node.facts, node.now) {
                 if node.faults + answer.faults > self.limits.faults {
                     continue;
                 }
                 moved = true;
-                let event = event_for(tag, answer.told);
-                self.deliver(
-                    node,
-                    Some(index),
-                    event,
-                    answer.world,
-                    answer.faults,
-                    answer.label,
-                    answer.learn,
-                )?;
+                let event = event_for(tag, answer.told.clone());
+                self.deliver(node, Some(index), event, answer)?;
             }
         }
         if self.limits.cancel {
-            self.deliver(
-                node,
-                None,
-                Event::Cancel,
-                node.world.clone(),
-                0,
-                "cancel",
-                None,
-            )?;
+            let answer = Answer::new(node.world.clone(), Told::Woken, "cancel");
+            self.deliver(node, None, Event::Cancel, answer)?;
         }
         if moved {
             Ok(())
@@ -242,72 +268,71 @@ where
     }
 
     /// Delivers one event to a copy of the node, checks the laws, and queues the state that comes of it.
-    #[allow(clippy::too_many_arguments, reason = "one place where a step is made")]
     fn deliver(
         &mut self,
         node: &Node<M, W>,
         answered: Option<usize>,
         event: Event,
-        world: W,
-        faults: u8,
-        label: &str,
-        learn: Option<fn(&Facts, Instant)>,
+        answer: Answer<W>,
     ) -> Result<(), String> {
         self.transitions += 1;
-        let facts = Arc::new(node.facts.fork());
-        let mut pending = node.pending.clone();
-        let mut now = node.now;
-        let done = answered.map(|index| pending.remove(index));
-        if let Some(Action::Sleep(_, at)) = &done {
-            now = now.max(*at);
-        }
-        if let Some(learn) = learn {
-            learn(&facts, now);
-        }
-        let mut next = Node {
-            machine: node.machine.clone(),
-            shared: node.shared.clone(),
-            facts,
-            pending,
-            world,
-            now,
-            faults: node.faults + faults,
-            steps: Some(Arc::new(StepBack {
-                label: format!(
-                    "{label} {}",
-                    done.as_ref().map(|a| format!("{a:?}")).unwrap_or_default()
-                ),
-                before: node.steps.clone(),
-            })),
-        };
+        let mut next = node.after(answered, &event, answer);
         let cancelled = event == Event::Cancel;
-        let again = event.clone();
-        let (output, actions) = next.feed(event);
+        let (output, actions) = next.feed(self.limits.deadline, event.clone());
         let steps = next.steps.clone();
-        let fail = |what: &str| Err(trace(steps.as_deref(), what));
-        if actions.len() > self.limits.actions {
-            return fail("law 5: too many actions for one event");
+        let fail = |what: &str| trace(steps.as_deref(), what);
+        self.check_actions(&next, &actions, output.is_some(), cancelled)
+            .map_err(|what| fail(&what))?;
+        next.take_in(actions).map_err(|what| fail(&what))?;
+        if event != Event::Start {
+            next.stale.push(event);
         }
-        if cancelled
-            && (output.is_none() || actions.iter().any(|a| !matches!(a, Action::Abandon(_))))
-        {
-            return fail("law 4: cancel must end the machine and only abandon");
-        }
-        next.take_in(actions);
         if let Some(output) = output {
-            if let Err(what) = next.world.judge(&output, &next.facts, cancelled) {
-                return fail(&format!("{what}\n  output: {output:?}"));
+            if !next.pending.is_empty() {
+                return Err(fail(&format!(
+                    "ended, but still waits for {:?}",
+                    next.pending
+                )));
             }
+            next.world
+                .judge(&output, &next.facts, cancelled)
+                .map_err(|what| fail(&format!("{what}\n  output: {output:?}")))?;
             self.ends += 1;
             return next
-                .check_ended(again)
-                .map_err(|what| trace(next.steps.as_deref(), what));
+                .check_ended(self.limits.deadline)
+                .map_err(|what| fail(&what));
         }
-        if self.limits.duplicates && again != Event::Start {
-            next.check_stale(again)
-                .map_err(|what| trace(next.steps.as_deref(), what))?;
+        if self.limits.duplicates {
+            next.check_stale(self.limits.deadline)
+                .map_err(|what| fail(&what))?;
         }
         self.remember(next)
+    }
+
+    /// The laws about what one event may lead to.
+    fn check_actions(
+        &self,
+        next: &Node<M, W>,
+        actions: &[Action],
+        ended: bool,
+        cancelled: bool,
+    ) -> Result<(), String> {
+        if actions.len() > self.limits.actions {
+            return Err(format!("law 5: {} actions for one event", actions.len()));
+        }
+        if cancelled && (!ended || actions.iter().any(|a| !matches!(a, Action::Abandon(_)))) {
+            return Err(format!(
+                "law 4: cancel must end the machine and only abandon: {actions:?}"
+            ));
+        }
+        let deadline = self.limits.deadline;
+        match actions
+            .iter()
+            .find(|action| reaches_beyond(action, next.now, deadline))
+        {
+            Some(action) => Err(format!("not between now and the deadline: {action:?}")),
+            None => Ok(()),
+        }
     }
 
     fn remember(&mut self, node: Node<M, W>) -> Result<(), String> {
@@ -326,11 +351,47 @@ where
     M: Machine<Output = W::Output> + Clone + Eq + Hash,
     W: World,
 {
-    fn feed(&mut self, event: Event) -> (Option<W::Output>, Vec<Action>) {
+    /// What there is before the machine is told of `event`.
+    fn after(&self, answered: Option<usize>, event: &Event, answer: Answer<W>) -> Self {
+        let facts = Arc::new(self.facts.fork());
+        let mut pending = self.pending.clone();
+        let done = answered.map(|index| pending.remove(index));
+        let mut now = self.now;
+        if let Some(Action::Sleep(_, at)) = &done {
+            now = now.max(*at);
+        }
+        if let Some(at) = answer.at {
+            now = now.max(at);
+        }
+        if let Some(learn) = answer.learn {
+            learn(&facts, now);
+        }
+        let label = match (&done, event) {
+            (None, _) => answer.label,
+            (Some(action), Event::Woken(_)) => format!("{}: {action:?}", answer.label),
+            (Some(action), event) => format!("{}: {action:?}\n      -> {event:?}", answer.label),
+        };
+        Self {
+            machine: self.machine.clone(),
+            shared: self.shared.clone(),
+            facts,
+            pending,
+            world: answer.world,
+            now,
+            faults: self.faults + answer.faults,
+            stale: self.stale.clone(),
+            steps: Some(Arc::new(StepBack {
+                label,
+                before: self.steps.clone(),
+            })),
+        }
+    }
+
+    fn feed(&mut self, deadline: Instant, event: Event) -> (Option<W::Output>, Vec<Action>) {
         let mut outbox = Outbox::new();
         let mut cx = Cx::new(
             self.now,
-            Instant::FAR_FUTURE,
+            deadline,
             &self.facts,
             &mut self.shared,
             &mut outbox,
@@ -339,35 +400,49 @@ where
         (output, outbox.drain().collect())
     }
 
-    fn take_in(&mut self, actions: Vec<Action>) {
+    fn take_in(&mut self, actions: Vec<Action>) -> Result<(), String> {
         for action in actions {
+            self.world.sees(&action)?;
             match &action {
-                Action::Abandon(tag) => self.pending.retain(|p| p.awaits() != Some(*tag)),
+                Action::Abandon(tag) => {
+                    let of_tag = |p: &Action| p.awaits() == Some(*tag);
+                    let Some(index) = self.pending.iter().position(of_tag) else {
+                        return Err(format!("abandons {tag:?}, which is not waited for"));
+                    };
+                    let abandoned = self.pending.remove(index);
+                    self.stale.extend(late_answer(&abandoned));
+                }
                 Action::Disconnect(_) | Action::Push(..) => {}
                 _ => self.pending.push(action),
             }
         }
+        Ok(())
     }
 
-    /// Law 3: an answer that was taken once changes nothing the second time.
-    fn check_stale(&mut self, event: Event) -> Result<(), &'static str> {
-        let before = (self.machine.clone(), self.shared.clone());
-        let (output, actions) = self.feed(event);
-        if output.is_some()
-            || !actions.is_empty()
-            || before != (self.machine.clone(), self.shared.clone())
-        {
-            return Err("law 3: a stale answer had an effect");
+    /// Law 3: an answer that is not waited for (any more) changes nothing.
+    fn check_stale(&mut self, deadline: Instant) -> Result<(), String> {
+        for event in self.stale.clone() {
+            let before = (self.machine.clone(), self.shared.clone());
+            let (output, actions) = self.feed(deadline, event.clone());
+            if output.is_some()
+                || !actions.is_empty()
+                || before != (self.machine.clone(), self.shared.clone())
+            {
+                return Err(format!("law 3: the stale {event:?} had an effect"));
+            }
         }
         Ok(())
     }
 
     /// Laws 1 and 2: nothing comes after the end.
-    fn check_ended(&mut self, event: Event) -> Result<(), &'static str> {
-        for event in [event, Event::Start, Event::Cancel] {
-            let (output, actions) = self.feed(event);
+    fn check_ended(&mut self, deadline: Instant) -> Result<(), String> {
+        let again = [Event::Start, Event::Cancel];
+        for event in self.stale.clone().into_iter().chain(again) {
+            let (output, actions) = self.feed(deadline, event.clone());
             if output.is_some() || !actions.is_empty() {
-                return Err("laws 1 and 2: the machine went on after its end");
+                return Err(format!(
+                    "laws 1 and 2: {event:?} had an effect after the end"
+                ));
             }
         }
         Ok(())
@@ -383,6 +458,30 @@ where
         self.faults.hash(&mut hasher);
         self.facts.digest(&mut hasher);
         hasher.finish()
+    }
+}
+
+/// Something that may still come for an action that was abandoned.
+pub(super) fn late_answer(action: &Action) -> Option<Event> {
+    let tag = action.awaits()?;
+    Some(match action {
+        Action::Sleep(..) => Event::Woken(tag),
+        Action::Send(..) => Event::Replied(tag, Reply::Rpc(Err(SendError::TimedOut))),
+        Action::Locate(..) => Event::Replied(tag, Reply::Located(Ok(Vec::new()))),
+        Action::Probe(..) => Event::Replied(tag, Reply::Probed),
+        Action::Discover(_) => Event::Replied(tag, Reply::Discovered(Ok(()))),
+        Action::Open(..) => Event::Streamed(tag, StreamEvent::Ended(Ok(()))),
+        Action::Push(..) | Action::Abandon(_) | Action::Disconnect(_) => return None,
+    })
+}
+
+/// Whether an action waits beyond the operation's deadline, or sleeps into the past.
+pub(super) fn reaches_beyond(action: &Action, now: Instant, deadline: Instant) -> bool {
+    match action {
+        Action::Sleep(_, at) => *at > deadline || *at < now,
+        Action::Send(_, rpc) => rpc.deadline > deadline || rpc.deadline <= now,
+        Action::Open(_, open) => open.deadline > deadline || open.deadline <= now,
+        _ => false,
     }
 }
 

@@ -5,9 +5,12 @@
 
 use std::{collections::BTreeSet, fmt::Debug, hash::Hash};
 
-use crate::{facts::Facts, time::Instant};
+use crate::{facts::Facts, rpc::SendError, time::Instant};
 
-use super::{Action, Cx, Event, Machine, Outbox, Reply, Shared, Tag};
+use super::{
+    Action, Cx, Event, Machine, Outbox, Reply, Shared, Tag,
+    explore::{late_answer, reaches_beyond},
+};
 
 /// Chooses how things go: numbers below a bound, from a seed or from a fuzzer's bytes.
 pub trait Tape {
@@ -136,7 +139,13 @@ impl<M: Machine + Clone + Eq + Hash + Debug> Run<M> {
             }
             other => {
                 self.now += std::time::Duration::from_millis(tape.below(4) as u64);
-                Event::Replied(tag, answers.answer(other, facts, self.now, tape))
+                let reply = answers.answer(other, facts, self.now, tape);
+                if let (Action::Send(_, rpc), Reply::Rpc(Err(SendError::TimedOut))) =
+                    (other, &reply)
+                {
+                    self.now = self.now.max(rpc.deadline);
+                }
+                Event::Replied(tag, reply)
             }
         };
         self.settled.push(event.clone());
@@ -178,8 +187,18 @@ impl<M: Machine + Clone + Eq + Hash + Debug> Run<M> {
             return Err(format!("law 4: cancel led to {actions:?}, end {end}"));
         }
         for action in actions {
+            if reaches_beyond(&action, self.now, self.bounds.deadline) {
+                return Err(format!("not between now and the deadline: {action:?}"));
+            }
             match &action {
-                Action::Abandon(tag) => self.pending.retain(|p| p.awaits() != Some(*tag)),
+                Action::Abandon(tag) => {
+                    let of_tag = |p: &Action| p.awaits() == Some(*tag);
+                    let Some(index) = self.pending.iter().position(of_tag) else {
+                        return Err(format!("abandons {tag:?}, which is not waited for"));
+                    };
+                    let abandoned = self.pending.remove(index);
+                    self.settled.extend(late_answer(&abandoned));
+                }
                 Action::Disconnect(_) | Action::Push(..) => {}
                 other => {
                     let fresh = other.awaits().is_none_or(|tag| self.used.insert(tag));
