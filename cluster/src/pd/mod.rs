@@ -96,7 +96,7 @@ impl Pd {
             gc: gc::Gc::default(),
             etcd: etcd::Etcd::default(),
             snapshot_recovering: false,
-            next_id: options.first_id,
+            next_id: options.first_id.max(1),
             tso: tso::Tso::default(),
             tso_stalled: false,
             streams: streams::Streams::default(),

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tikv_core::time::Instant;
+use tikv_core::{machine::Rng, time::Instant};
 use tikv_proto::{metapb, pdpb};
 
 use super::{
@@ -303,5 +303,75 @@ fn a_clone_goes_on_by_itself_and_gives_the_same_answers() {
         let two = find(&mut other, at(millis), 1, &metadata, "a");
         assert_eq!(one, two);
         assert_eq!(pd.timestamp(at(millis), 3), other.timestamp(at(millis), 3));
+    }
+}
+
+/// Whatever stores report, also ranges that make no sense, the map stays one: in key order, without two regions that
+/// share a key, and the same by id and by key.
+#[test]
+fn no_report_breaks_the_map_of_regions() {
+    const KEYS: [&str; 8] = ["", "a", "b", "c", "d", "e", "f", "g"];
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let mut pd = cluster(2);
+        for step in 0..60 {
+            let mut pick = |bound: usize| usize::try_from(rng.below(bound as u64)).unwrap();
+            let range = (KEYS[pick(8)], KEYS[pick(8)]);
+            // Real stores never report an empty or inverted range; a few of them must do no harm either.
+            let odd = !range.1.is_empty() && range.0 >= range.1;
+            if odd && pick(10) > 0 {
+                continue;
+            }
+            let mut region = region(2 + pick(6) as u64, range, 1 + pick(5) as u64);
+            if pick(4) == 0 {
+                region.peers.push(metapb::Peer {
+                    id: 900,
+                    store_id: 2,
+                    ..Default::default()
+                });
+            }
+            let mut heartbeat = heartbeat(region);
+            heartbeat.term = pick(4) as u64;
+            let _ = pd.region_heartbeat(at(step), heartbeat);
+            check_map(&pd);
+        }
+    }
+}
+
+fn check_map(pd: &Pd) {
+    let regions = pd.known_regions();
+    for pair in regions.windows(2) {
+        assert!(pair[0].region.start_key < pair[1].region.start_key);
+    }
+    for known in &regions {
+        assert_eq!(pd.known_region(known.region.id).as_ref(), Some(known));
+        let (start, end) = (&known.region.start_key, &known.region.end_key);
+        if end.is_empty() || start < end {
+            let found = pd.known_region_at(start).map(|found| found.region.id);
+            assert_eq!(found, Some(known.region.id));
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_request_do_no_harm() {
+    let mut rng = Rng::new(7);
+    let mut pd = cluster(3);
+    for round in 0..20_000_u64 {
+        let path = PdRequest::PATHS[rng.below(PdRequest::PATHS.len() as u64) as usize];
+        let length = rng.below(24);
+        let mut body: Vec<u8> = (0..length).map(|_| rng.next_u64() as u8).collect();
+        // A right header first, so that more of them get somewhere.
+        use prost::Message as _;
+        let header = header().unwrap().encode_to_vec();
+        let mut whole = vec![0x0A, header.len() as u8];
+        whole.extend(header);
+        whole.append(&mut body);
+        let member = MemberId(rng.below(4) as usize);
+        let metadata = CallMetadata {
+            allow_follower_handle: rng.below(2) == 0,
+            ..CallMetadata::default()
+        };
+        let _ = pd.call(at(round), member, &metadata, path, whole.into());
     }
 }
