@@ -135,10 +135,11 @@ impl<T, E: Send> Call<T, E> for Refused<E> {
 /// A call made of several steps, written as an async function that is told its limit when it begins.
 struct Steps<'a, T, E> {
     limit: Limit,
-    begin: Option<Box<dyn FnOnce(Limit) -> StepsFuture<'a, T, E> + Send + 'a>>,
+    begin: Option<Begin<'a, T, E>>,
     running: Option<StepsFuture<'a, T, E>>,
 }
 
+type Begin<'a, T, E> = Box<dyn FnOnce(Limit) -> StepsFuture<'a, T, E> + Send + 'a>;
 type StepsFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 impl<T, E> Call<T, E> for Steps<'_, T, E> {
@@ -275,5 +276,21 @@ impl<T, E> fmt::Debug for Op<'_, T, E> {
             Inner::Boxed(_) => &"..",
         };
         f.debug_tuple("Op").field(state).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send<T: Send>() -> usize {
+        size_of::<T>()
+    }
+
+    #[test]
+    fn a_call_is_one_flat_value_that_can_move_between_threads() {
+        // Kept inline on purpose, so it must stay small enough to be moved about. The back-off account is 200 of it.
+        let size = is_send::<Op<'static, Option<crate::Value>>>();
+        assert!(size <= 800, "{size} bytes");
     }
 }

@@ -47,7 +47,6 @@ pub(crate) struct Drive<M: Machine> {
     hub: Arc<Hub>,
     machine: M,
     shared: Shared,
-    outbox: Outbox,
     flight: Flight,
     limit: Limit,
     deadline: Instant,
@@ -126,7 +125,6 @@ impl<M: Machine> Drive<M> {
             hub,
             machine,
             shared,
-            outbox: Outbox::new(),
             flight: Flight::None,
             limit: Limit::Within(timeout),
             deadline: Instant::FAR_FUTURE,
@@ -156,18 +154,20 @@ impl<M: Machine> Drive<M> {
 
     fn tell(&mut self, now: Instant, event: Event) -> Option<M::Output> {
         let links = self.hub.links();
+        // Made anew for each event: it is empty in between, and would only make the operation larger.
+        let mut outbox = Outbox::new();
         let mut cx = Cx::new(
             now,
             self.deadline,
             &links.facts,
             &mut self.shared,
-            &mut self.outbox,
+            &mut outbox,
         );
         let output = self.machine.on(&mut cx, event);
         if output.is_some() {
             self.state = State::Done;
         }
-        for action in self.outbox.drain() {
+        for action in outbox.drain() {
             if let Action::Abandon(tag) = action {
                 self.flight.abandon(tag);
             } else if let Some(pending) = links.begin(action, self.deadline) {
