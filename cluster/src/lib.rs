@@ -35,6 +35,8 @@
 //!   store's side of a `BatchCommands` stream. [`Cluster::pd_mut`] leads to PD.
 //! - Tests drive it with the other methods of [`Cluster`]: they split and merge regions, move leaders and peers, stop
 //!   and pause stores, make requests fail ([`FaultRule`]), and keep PD in the dark.
+//! - [`EmbeddedCluster`] lets the value live in real time, or in a runtime's virtual time, and hands out transports for
+//!   clients in the same process.
 //! - The data is what a real store has on disk, so raw and transactional commands meet as they do there.
 //!
 //! # What is not modelled
@@ -45,6 +47,7 @@
 
 mod batch;
 mod cluster;
+mod embedded;
 mod engine;
 mod ids;
 mod options;
@@ -58,6 +61,7 @@ mod world;
 
 pub use batch::BatchStream;
 pub use cluster::{CallOutcome, Cluster, DriveError, Fault, FaultRule, Outcome, RegionState};
+pub use embedded::{EmbeddedCall, EmbeddedCluster, EmbeddedTransport};
 pub use ids::{PeerId, RegionId, StoreId, Ticket};
 pub use options::{ApiVersion, ClusterOptions};
 pub use rpc::{Call, Command, KvReply, KvRequest};
