@@ -290,7 +290,7 @@ fn on_busy(
     let cause = crate::backoff::Cause::new(CauseKind::ServerIsBusy)
         .in_region(region.id())
         .at_store(store);
-    match selector.busy(region, peer, cause) {
+    match selector.busy(region, peer, cause, error.estimated_wait_ms > 0) {
         Busy::AskAnother => Verdict::Retry,
         Busy::Wait => Verdict::RetryAfter(BackoffKind::ServerBusy),
     }

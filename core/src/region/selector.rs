@@ -59,7 +59,7 @@ pub(super) struct Selector {
     last_chance: bool,
 }
 
-/// What a "busy" answer without an estimate leads to.
+/// What a "busy" answer leads to.
 pub(super) enum Busy {
     /// Ask another peer now; this store is owed a sleep if it is asked again.
     AskAnother,
@@ -155,10 +155,16 @@ impl Selector {
         self.flag(peer, NOT_READY);
     }
 
-    /// `peer` is busy and did not say for how long.
-    pub(super) fn busy(&mut self, region: &Region, peer: usize, cause: Cause) -> Busy {
+    /// `peer` is busy. A leader that does not say for how long (`estimated` is false) may not lead any more.
+    pub(super) fn busy(
+        &mut self,
+        region: &Region,
+        peer: usize,
+        cause: Cause,
+        estimated: bool,
+    ) -> Busy {
         let leader = region.leader();
-        if peer == leader && !self.doubted {
+        if peer == leader && !self.doubted && !estimated {
             let count = match self.busy_leader {
                 Some((known, count)) if known == leader => count + 1,
                 _ => 1,
