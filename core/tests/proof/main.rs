@@ -1,0 +1,6 @@
+//! The proof of the machines: every order of events in small worlds, the laws along random ways, and scenarios.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod vectors;
