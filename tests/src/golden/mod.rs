@@ -4,3 +4,6 @@ pub mod pd;
 mod pd_http;
 mod pd_json;
 pub mod pd_support;
+mod pd_wire;
+
+pub use pd_wire::{PdInProcess, PdWire};

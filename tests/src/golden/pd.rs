@@ -6,21 +6,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tikv_cluster::{
     Code, Status,
-    pd::{
-        CallMetadata, MemberId, Pd, PdMember, PdOptions, PdReply, PdRequest, StreamEvent, StreamId,
-        StreamMethod, StreamReply,
-    },
+    pd::{CallMetadata, MemberId, PdMember, PdOptions, StreamId},
 };
-use tikv_core::time::Instant;
 
 use super::{
     pd_http,
     pd_json::{self, Method, Wire},
     pd_support,
+    pd_wire::{PdInProcess, PdWire},
 };
 
 const CLUSTER_ID: u64 = 7_000_000_000_000_000_001;
@@ -70,11 +66,17 @@ pub(super) enum Outcome {
 /// Replays one scenario: an object with `name`, `init` and `steps`.
 #[must_use]
 pub fn replay_pd(scenario: &Value) -> PdCounts {
+    replay_pd_over::<PdInProcess>(scenario)
+}
+
+/// [`replay_pd`] against a placement driver that is reached in some other way.
+#[must_use]
+pub fn replay_pd_over<W: PdWire>(scenario: &Value) -> PdCounts {
     let mut counts = PdCounts::default();
     let name = scenario["name"].as_str().unwrap_or("?");
     let empty = Vec::new();
     let steps = scenario["steps"].as_array().unwrap_or(&empty);
-    let mut replay = match Replay::new(&scenario["init"]) {
+    let mut replay = match Replay::<W>::new(&scenario["init"]) {
         Ok(replay) => replay,
         Err(reason) => {
             counts.not_yet.insert(reason, steps.len());
@@ -108,10 +110,9 @@ struct OpenStream {
 }
 
 #[derive(Debug)]
-pub(super) struct Replay {
+struct Replay<W> {
     wire: Wire,
-    pub(super) pd: Pd,
-    pub(super) now: Instant,
+    pd: W,
     streams: BTreeMap<String, OpenStream>,
     names: BTreeMap<StreamId, String>,
     /// The last timestamp answered on any stream.
@@ -122,7 +123,7 @@ pub(super) struct Replay {
     symbols: BTreeMap<String, String>,
 }
 
-impl Replay {
+impl<W: PdWire> Replay<W> {
     fn new(init: &Value) -> Result<Self, String> {
         let wire = Wire::new()?;
         let names = init["members"].as_array().cloned().unwrap_or_default();
@@ -148,16 +149,17 @@ impl Replay {
             ..PdOptions::default()
         };
         pd_support::configure(&mut options, init)?;
-        let mut pd = Pd::new(options);
-        if let Some(leader) = pd.member(leader) {
-            pd.transfer_leader(Instant::ZERO, leader);
-        }
+        let mut pd = W::start(options);
+        pd.drive(|pd, now| {
+            if let Some(leader) = pd.member(leader) {
+                pd.transfer_leader(now, leader);
+            }
+        });
         let mut symbols = BTreeMap::new();
         symbols.insert("CLUSTER".to_owned(), CLUSTER_ID.to_string());
         let mut replay = Self {
             wire,
             pd,
-            now: Instant::from_millis(1000),
             streams: BTreeMap::new(),
             names: BTreeMap::new(),
             last_ts: 0,
@@ -196,7 +198,7 @@ impl Replay {
             .unwrap_or_else(|| json!({"id": "1", "address": "store1:20160", "version": "9.0.0"}));
         let region = json!({"id": "2", "region_epoch": {"conf_ver": "1", "version": "1"},
             "peers": [{"id": "21", "store_id": first["id"]}]});
-        let leader = self.pd.leader().unwrap_or(MemberId(0));
+        let leader = self.pd.drive(|pd, _| pd.leader()).unwrap_or(MemberId(0));
         let mut send = |rpc: &str, request: Value| {
             let _ = self.unary(rpc, leader, &request, &Value::Null);
         };
@@ -226,14 +228,13 @@ impl Replay {
                 "send": Value::Object(frame)});
             let _ = self.stream_step(&step);
         }
-        pd_support::set_up(self, init);
+        self.pd.drive(|pd, now| pd_support::set_up(pd, now, init));
         // Preparing stores are in service by then, and the clock of the checks is somewhere in between.
-        self.now += Duration::from_secs(1);
+        self.pd.wait(Duration::from_secs(1));
     }
 
     fn step(&mut self, step: &Value) -> Outcome {
-        self.now += STEP;
-        self.pd.advance(self.now);
+        self.pd.wait(STEP);
         self.collect();
         self.operators |= pd_support::shows_operator(step);
         if let Some(reason) = pd_support::not_yet(step) {
@@ -243,7 +244,7 @@ impl Replay {
             return self.action(step);
         }
         if step["http"].is_string() {
-            return pd_http::http(self, step);
+            return self.http_step(step);
         }
         let outcome = if step["stream"].is_string() {
             self.stream_step(step)
@@ -262,12 +263,12 @@ impl Replay {
         }
     }
 
-    pub(super) fn member_of(&self, step: &Value) -> Result<MemberId, String> {
+    fn member_of(&mut self, step: &Value) -> Result<MemberId, String> {
         let name = step["to"].as_str().unwrap_or("PD1");
         let name = name.strip_prefix("any of ").unwrap_or(name);
         let name = name.split(',').next().unwrap_or(name);
         self.pd
-            .member(name)
+            .drive(|pd, _| pd.member(name))
             .ok_or_else(|| format!("no member {name}"))
     }
 
@@ -300,7 +301,7 @@ impl Replay {
         Ok(Outcome::Different(found.unwrap_or_default()))
     }
 
-    pub(super) fn unary(
+    fn unary(
         &mut self,
         rpc: &str,
         member: MemberId,
@@ -312,10 +313,8 @@ impl Replay {
         let request = self.bind(request);
         let body = method.encode_request(&request).map_err(internal)?;
         let metadata = metadata_of(metadata);
-        // Through the bytes, as a socket would.
-        let request = PdRequest::decode(&method.path, body)?;
-        let reply: PdReply = self.pd.handle(self.now, member, &metadata, request)?;
-        let reply = method.decode_reply(&reply.encode_to_vec());
+        let reply = self.pd.unary(member, &metadata, &method.path, body)?;
+        let reply = method.decode_reply(&reply);
         reply.map_err(internal)
     }
 
@@ -329,16 +328,15 @@ impl Replay {
         }
         if !self.streams.contains_key(&name) {
             let method = self.wire.method(rpc)?;
-            let kind = match StreamMethod::from_path(&method.path) {
-                Ok(kind) => kind,
+            let metadata = metadata_of(&step["metadata"]);
+            let member = self.member_of(step)?;
+            let id = match self.pd.open(member, metadata, &method.path) {
+                Ok(id) => id,
                 Err(status) => {
                     let got = json!({"received": [], "status": status_json(&status)});
                     return Ok(self.compare_stream(rpc, step, &got));
                 }
             };
-            let metadata = metadata_of(&step["metadata"]);
-            let member = self.member_of(step)?;
-            let id = self.pd.stream_open(self.now, member, metadata, kind);
             self.names.insert(id, name.clone());
             let stream = OpenStream {
                 id,
@@ -352,15 +350,13 @@ impl Replay {
         let id = stream.id;
         if let Some(frame) = step.get("send") {
             let body = stream.method.encode_request(&self.bind(frame))?;
-            let kind = StreamMethod::from_path(&stream.method.path).map_err(|s| s.to_string())?;
-            let request = kind.decode(body).map_err(|status| status.to_string())?;
-            self.pd.stream_message(self.now, id, request);
+            self.pd.send(id, body)?;
         }
         if step["half_close"].as_bool() == Some(true) {
-            self.pd.stream_half_close(self.now, id);
+            self.pd.half_close(id);
         }
         if step["cancel"].as_bool() == Some(true) {
-            self.pd.stream_cancel(self.now, id);
+            self.pd.cancel(id);
         }
         self.collect();
         if step.get("received").is_none() {
@@ -403,7 +399,7 @@ impl Replay {
 
     /// Puts what was sent on streams into their inboxes.
     fn collect(&mut self) {
-        for (id, event) in self.pd.take_output() {
+        for (id, event) in self.pd.received() {
             let Some(stream) = self.names.get(&id).and_then(|n| self.streams.get_mut(n)) else {
                 continue;
             };
@@ -411,49 +407,61 @@ impl Replay {
                 continue;
             }
             match event {
-                StreamEvent::Reply(reply) => {
-                    let reply: &StreamReply = &reply;
-                    let body = Bytes::from(reply.encode_to_vec());
-                    let frame = stream.method.decode_reply(&body);
+                Ok(frame) => {
+                    let frame = stream.method.decode_reply(&frame);
                     stream.inbox.push_back(frame.unwrap_or(Value::Null));
                 }
-                StreamEvent::End(status) => stream.status = Some(status),
+                Err(status) => stream.status = Some(status),
             }
         }
     }
 
+    fn http_step(&mut self, step: &Value) -> Outcome {
+        let Ok(member) = self.member_of(step) else {
+            return Outcome::Different("no such member".to_owned());
+        };
+        let answer = self
+            .pd
+            .drive(|pd, now| pd_http::http(pd, now, member, step));
+        self.collect();
+        match answer {
+            Ok(answer) => pd_http::compare(step, &self.bind(&step["json"]), answer),
+            Err(reason) => Outcome::NotYet(reason),
+        }
+    }
+
     fn action(&mut self, step: &Value) -> Outcome {
-        let member = step["pd"].as_str().and_then(|name| self.pd.member(name));
+        let name = step["pd"].as_str().unwrap_or_default();
+        let member = self.pd.drive(|pd, _| pd.member(name));
         match (step["action"].as_str().unwrap_or_default(), member) {
             ("sleep", _) => {
                 let seconds = step["seconds"].as_f64().unwrap_or(0.0);
-                self.now += Duration::from_secs_f64(seconds);
-                self.pd.advance(self.now);
+                self.pd.wait(Duration::from_secs_f64(seconds));
             }
             ("etcd-compact", _) => {
                 let revision = self.bind(&step["revision"]);
                 let revision = revision.as_str().and_then(|text| text.parse().ok());
-                self.pd.compact_meta_storage(revision.unwrap_or(0));
+                self.pd
+                    .drive(|pd, _| pd.compact_meta_storage(revision.unwrap_or(0)));
             }
             ("wait-tombstone", _) => {
-                self.now += Duration::from_secs(11);
-                self.pd.advance(self.now);
+                self.pd.wait(Duration::from_secs(11));
             }
-            ("kill-pd", Some(member)) => self.pd.stop_member(self.now, member),
+            ("kill-pd", Some(member)) => {
+                self.pd.drive(|pd, now| pd.stop_member(now, member));
+            }
             ("restart-pd", Some(member)) => {
-                self.pd.start_member(self.now, member);
-                self.now += Duration::from_secs(5);
-                self.pd.advance(self.now);
+                self.pd.drive(|pd, now| pd.start_member(now, member));
+                self.pd.wait(Duration::from_secs(5));
             }
             ("wait-new-leader", _) => {
-                self.now += Duration::from_secs(5);
-                self.pd.advance(self.now);
+                self.pd.wait(Duration::from_secs(5));
                 let wanted = step["leader"].as_str().unwrap_or_default();
-                if let Some(wanted) = self.pd.member(wanted)
-                    && self.pd.leader() != Some(wanted)
-                {
-                    self.pd.transfer_leader(self.now, wanted);
-                }
+                self.pd.drive(|pd, now| {
+                    if let Some(wanted) = pd.member(wanted) {
+                        pd.transfer_leader(now, wanted);
+                    }
+                });
             }
             (other, _) => return Outcome::Stop(format!("action {other}")),
         }
@@ -486,7 +494,7 @@ impl Replay {
     }
 
     /// Puts concrete values in the place of symbols.
-    pub(super) fn bind(&self, value: &Value) -> Value {
+    fn bind(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.bind_text(text)),
             Value::Array(items) => items.iter().map(|item| self.bind(item)).collect(),

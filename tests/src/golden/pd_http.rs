@@ -3,69 +3,71 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tikv_cluster::pd::{KeyspaceRefusal, KnownRegion, StoreRefusal};
+use tikv_cluster::pd::{
+    CallMetadata, KeyspaceRefusal, KnownRegion, MemberId, Pd, PdReply, PdRequest, StoreRefusal,
+};
+use tikv_core::time::Instant;
 use tikv_proto::{
     keyspacepb::{KeyspaceMeta, KeyspaceState, keyspace_meta::Keyspace},
-    metapb,
+    metapb, pdpb,
 };
 
-use super::{
-    pd::{Outcome, Replay},
-    pd_json,
-};
+use super::{pd::Outcome, pd_json};
 
 /// A status, and a body where it is more than a sentence.
-type Answer = (u64, Option<Value>);
+pub(super) type Answer = (u64, Option<Value>);
 
-/// Does an HTTP step, if there is a driving call for it.
-pub(super) fn http(replay: &mut Replay, step: &Value) -> Outcome {
+/// Does an HTTP step, if there is a driving call for it. The error says why there is none.
+pub(super) fn http(
+    pd: &mut Pd,
+    now: Instant,
+    member: MemberId,
+    step: &Value,
+) -> Result<Answer, String> {
     let method = step["http"].as_str().unwrap_or_default();
     let path = step["path"].as_str().unwrap_or_default();
     let (route, query) = path.split_once('?').unwrap_or((path, ""));
     let route = route.trim_start_matches("/pd/api/");
     let parts: Vec<&str> = route.split('/').collect();
     let body = &step["body"];
-    let Ok(member) = replay.member_of(step) else {
-        return Outcome::Different("no such member".to_owned());
-    };
     let redirected = step["headers"].get("PD-Redirector").is_some();
-    if redirected && replay.pd.leader() != Some(member) {
-        return compare(replay, step, (500, None));
+    if redirected && pd.leader() != Some(member) {
+        return Ok((500, None));
     }
     let answer = match (method, &parts[..]) {
-        ("POST", ["v1", "config"]) => set_config(replay, body),
-        ("POST", ["v1", "admin", "reset-ts"]) => Some((reset_ts(replay, body), None)),
+        ("POST", ["v1", "config"]) => set_config(pd, body),
+        ("POST", ["v1", "admin", "reset-ts"]) => Some((reset_ts(pd, now, body), None)),
         ("POST", ["v1", "leader", "resign"]) => {
-            replay.pd.resign_leader(replay.now);
+            pd.resign_leader(now);
             Some((200, None))
         }
-        ("POST", ["v1", "leader", "transfer", name]) => replay.pd.member(name).map(|to| {
-            replay.pd.transfer_leader(replay.now, to);
+        ("POST", ["v1", "leader", "transfer", name]) => pd.member(name).map(|to| {
+            pd.transfer_leader(now, to);
             (200, None)
         }),
-        ("DELETE", ["v1", "members", "name", name]) => replay.pd.member(name).map(|gone| {
-            replay.pd.remove_member(replay.now, gone);
+        ("DELETE", ["v1", "members", "name", name]) => pd.member(name).map(|gone| {
+            pd.remove_member(now, gone);
             (200, None)
         }),
-        ("GET", ["v1", "leader"]) => members(replay).map(|all| (200, Some(all["leader"].clone()))),
+        ("GET", ["v1", "leader"]) => members(pd, now).map(|all| (200, Some(all["leader"].clone()))),
         ("GET", ["v1", "ping"] | ["v2", "ready"]) => Some((200, None)),
         ("GET", ["v1", "config", "cluster-version"]) => {
-            Some((200, Some(json!(replay.pd.cluster_version()))))
+            Some((200, Some(json!(pd.cluster_version()))))
         }
         ("GET", ["v1", "admin", "cluster", "markers", "snapshot-recovering"]) => {
-            let marked = replay.pd.is_snapshot_recovering();
+            let marked = pd.is_snapshot_recovering();
             Some((200, Some(json!({"marked": marked}))))
         }
         ("GET", ["v1", "cluster", "status"]) => {
-            let whole = replay.pd.is_whole();
+            let whole = pd.is_whole();
             let json = json!({"raft_bootstrap_time": "", "is_initialized": whole,
                 "replication_status": ""});
             Some((200, Some(json)))
         }
-        ("GET", ["v1", "health"]) => health(replay).map(|json| (200, Some(json))),
+        ("GET", ["v1", "health"]) => health(pd, now).map(|json| (200, Some(json))),
         ("GET", ["v1", "store", store]) if step["only_keys"] == json!(["store"]) => {
             let id = store.parse().unwrap_or(0);
-            let stores = replay.pd.known_stores();
+            let stores = pd.known_stores();
             let store = stores.iter().find(|store| store.id == id);
             Some(match store {
                 Some(store) => (200, Some(json!({"store": store_json(store)}))),
@@ -73,19 +75,19 @@ pub(super) fn http(replay: &mut Replay, step: &Value) -> Outcome {
             })
         }
         (_, ["v1", "admin", "cluster", "markers", "snapshot-recovering"]) if method != "GET" => {
-            replay.pd.set_snapshot_recovering(method == "POST");
+            pd.set_snapshot_recovering(method == "POST");
             Some((200, None))
         }
         ("GET", ["v1", "region", "id", id]) => {
             if step["headers"].get("PD-Allow-follower-handle").is_some()
-                && replay.pd.leader() != Some(member)
+                && pd.leader() != Some(member)
             {
-                return Outcome::NotYet("http at a follower".to_owned());
+                return Err("http at a follower".to_owned());
             }
             let Ok(id) = id.parse() else {
-                return compare(replay, step, (400, None));
+                return Ok((400, None));
             };
-            Some(region(replay.pd.known_region(id).as_ref()))
+            Some(region(pd.known_region(id).as_ref()))
         }
         ("GET", ["v1", "region", "key", key]) => {
             let key = if query == "format=hex" {
@@ -94,102 +96,106 @@ pub(super) fn http(replay: &mut Replay, step: &Value) -> Outcome {
                 percent_decoded(key)
             };
             Some(match key {
-                Some(key) => region(replay.pd.known_region_at(&key).as_ref()),
+                Some(key) => region(pd.known_region_at(&key).as_ref()),
                 None => (400, None),
             })
         }
         ("DELETE", ["v1", "admin", "cache", "region", id]) => id.parse().ok().map(|id| {
-            replay.pd.forget_region(id);
+            pd.forget_region(id);
             (200, None)
         }),
         ("DELETE", ["v1", "admin", "cache", "regions"]) => {
-            replay.pd.forget_regions();
+            pd.forget_regions();
             Some((200, None))
         }
-        ("GET", ["v1", "min-resolved-ts"]) => Some(min_resolved_ts(replay, query)),
+        ("GET", ["v1", "min-resolved-ts"]) => Some(min_resolved_ts(pd, query)),
         ("GET", ["v1", "min-resolved-ts", store]) => {
             let store = store.parse().unwrap_or(0);
-            Some(resolved_answer(replay.pd.min_resolved_ts_of(store), None))
+            Some(resolved_answer(pd.min_resolved_ts_of(store), None))
         }
         ("GET", ["v1", "version"]) => Some((
             200,
             Some(json!({"version": "v9.0.0-beta.2", "build_time": "", "hash": "", "branch": ""})),
         )),
-        (_, ["v1", "store" | "stores", ..]) => store(replay, method, &parts[1..], query, body),
+        (_, ["v1", "store" | "stores", ..]) => store(pd, now, method, &parts[1..], query, body),
         ("DELETE", ["v1", "gc", "safepoint", service]) => {
-            replay.pd.delete_service_safe_point(service);
+            pd.delete_service_safe_point(service);
             Some((200, None))
         }
-        (_, ["v2", "keyspaces", rest @ ..]) => keyspaces(replay, method, rest, query, body),
+        (_, ["v2", "keyspaces", rest @ ..]) => keyspaces(pd, now, method, rest, query, body),
         _ => None,
     };
-    match answer {
-        Some(answer) => compare(replay, step, answer),
-        None => Outcome::NotYet(format!("http {method} {}", generic(&parts))),
-    }
+    answer.ok_or_else(|| format!("http {method} {}", generic(&parts)))
 }
 
 /// Sentences in bodies are for people; everything else counts.
-fn compare(replay: &Replay, step: &Value, (status, body): Answer) -> Outcome {
+pub(super) fn compare(step: &Value, want: &Value, (status, body): Answer) -> Outcome {
     if Some(status) != step["status"].as_u64() {
         return Outcome::Different(format!("http status {status}, expected {}", step["status"]));
     }
     if status >= 400 {
         return Outcome::Equal;
     }
-    match (body, step.get("json")) {
-        (Some(got), Some(want)) => match pd_json::difference("http", &replay.bind(want), &got) {
+    match (body, want) {
+        (Some(got), want) if !want.is_null() => match pd_json::difference("http", want, &got) {
             Some(what) => Outcome::Different(what),
             None => Outcome::Equal,
         },
-        (None, Some(want)) if !want.is_string() && !want.is_null() => {
+        (None, want) if !want.is_string() && !want.is_null() => {
             Outcome::Different(format!("http: no body, expected {want}"))
         }
         _ => Outcome::Equal,
     }
 }
 
-fn set_config(replay: &mut Replay, body: &Value) -> Option<Answer> {
+fn set_config(pd: &mut Pd, body: &Value) -> Option<Answer> {
     let on = match body["halt-scheduling"].as_str()? {
         "true" => true,
         "false" => false,
         _ => return None,
     };
-    replay.pd.set_halt_scheduling(on);
+    pd.set_halt_scheduling(on);
     Some((200, None))
 }
 
-fn reset_ts(replay: &mut Replay, body: &Value) -> u64 {
+fn reset_ts(pd: &mut Pd, now: Instant, body: &Value) -> u64 {
     let timestamp = match body["tso"].as_str() {
         Some("TS+60s") => {
-            let now = replay.pd.timestamp(replay.now, 1).unwrap_or_default();
+            let now = pd.timestamp(now, 1).unwrap_or_default();
             Some(now + (60_000 << 18))
         }
         other => other.and_then(|text| text.parse::<u64>().ok()),
     };
     match timestamp {
         None => 400,
-        Some(timestamp) if replay.pd.reset_tso(replay.now, timestamp) => 200,
+        Some(timestamp) if pd.reset_tso(now, timestamp) => 200,
         Some(_) => 403,
     }
 }
 
-fn members(replay: &mut Replay) -> Option<Value> {
-    let leader = replay.pd.leader()?;
-    let request = json!({});
-    replay
-        .unary("GetMembers", leader, &request, &Value::Null)
-        .ok()
+fn members(pd: &mut Pd, now: Instant) -> Option<Value> {
+    let leader = pd.leader()?;
+    let request = PdRequest::GetMembers(pdpb::GetMembersRequest::default());
+    let reply = pd.handle(now, leader, &CallMetadata::default(), request);
+    let Ok(PdReply::GetMembers(reply)) = reply else {
+        return None;
+    };
+    let member = |member: &pdpb::Member| {
+        json!({"name": member.name, "member_id": member.member_id.to_string(),
+            "peer_urls": member.peer_urls, "client_urls": member.client_urls})
+    };
+    let all: Vec<_> = reply.members.iter().map(member).collect();
+    Some(json!({"members": all, "leader": reply.leader.as_ref().map(member)}))
 }
 
-fn health(replay: &mut Replay) -> Option<Value> {
-    let all = members(replay)?;
+fn health(pd: &mut Pd, now: Instant) -> Option<Value> {
+    let all = members(pd, now)?;
     let each = all["members"].as_array()?.iter().map(|member| {
         let name = member["name"].as_str().unwrap_or_default();
-        let up = replay.pd.member(name);
+        let up = pd.member(name);
         json!({"name": name, "member_id": member["member_id"],
             "client_urls": member["client_urls"],
-            "health": up.is_some_and(|up| replay.pd.is_running(up))})
+            "health": up.is_some_and(|up| pd.is_running(up))})
     });
     Some(each.collect())
 }
@@ -214,26 +220,26 @@ fn store_json(store: &metapb::Store) -> Value {
 }
 
 fn store(
-    replay: &mut Replay,
+    pd: &mut Pd,
+    now: Instant,
     method: &str,
     parts: &[&str],
     query: &str,
     body: &Value,
 ) -> Option<Answer> {
-    let now = replay.now;
     let force = query.split('&').any(|item| item.starts_with("force"));
     let id = |text: &str| text.parse::<u64>().ok();
     let status = match (method, parts) {
         ("DELETE", ["stores", "remove-tombstone"]) => {
-            replay.pd.remove_tombstones(now);
+            pd.remove_tombstones(now);
             200
         }
-        ("DELETE", ["store", store]) => status(replay.pd.remove_store(now, id(store)?, force)),
+        ("DELETE", ["store", store]) => status(pd.remove_store(now, id(store)?, force)),
         ("POST", ["store", store, "state"]) => {
             let state = query.strip_prefix("state=")?.to_ascii_lowercase();
             match &state[..] {
-                "up" => status(replay.pd.up_store(now, id(store)?)),
-                "offline" => status(replay.pd.remove_store(now, id(store)?, false)),
+                "up" => status(pd.up_store(now, id(store)?)),
+                "offline" => status(pd.remove_store(now, id(store)?, false)),
                 _ => 400,
             }
         }
@@ -250,9 +256,7 @@ fn store(
                     key: key.clone(),
                     value: value.as_str().unwrap_or_default().to_owned(),
                 });
-            let done = replay
-                .pd
-                .set_store_labels(now, id(store)?, labels.collect(), force);
+            let done = pd.set_store_labels(now, id(store)?, labels.collect(), force);
             if done.is_ok() { 200 } else { 500 }
         }
         _ => return None,
@@ -322,13 +326,13 @@ fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-fn min_resolved_ts(replay: &Replay, query: &str) -> Answer {
+fn min_resolved_ts(pd: &Pd, query: &str) -> Answer {
     let Some(scope) = query.strip_prefix("scope=") else {
-        return resolved_answer(replay.pd.min_resolved_ts(), None);
+        return resolved_answer(pd.min_resolved_ts(), None);
     };
     let whole = scope == "cluster";
     let stores: Option<Vec<u64>> = if whole {
-        let stores = replay.pd.known_stores().into_iter();
+        let stores = pd.known_stores().into_iter();
         Some(stores.map(|store| store.id).collect())
     } else {
         scope.split(',').map(|id| id.parse().ok()).collect()
@@ -336,12 +340,10 @@ fn min_resolved_ts(replay: &Replay, query: &str) -> Answer {
     let Some(stores) = stores else {
         return (400, None);
     };
-    let each = stores
-        .iter()
-        .map(|id| (*id, replay.pd.min_resolved_ts_of(*id)));
+    let each = stores.iter().map(|id| (*id, pd.min_resolved_ts_of(*id)));
     let each: BTreeMap<u64, u64> = each.collect();
     let lowest = if whole {
-        replay.pd.min_resolved_ts()
+        pd.min_resolved_ts()
     } else {
         each.values().copied().min().unwrap_or(u64::MAX)
     };
@@ -369,25 +371,25 @@ fn status(outcome: Result<(), StoreRefusal>) -> u64 {
 }
 
 fn keyspaces(
-    replay: &mut Replay,
+    pd: &mut Pd,
+    now: Instant,
     method: &str,
     parts: &[&str],
     query: &str,
     body: &Value,
 ) -> Option<Answer> {
-    let now = replay.now;
     let outcome = match (method, parts) {
-        ("GET", []) => return Some((200, Some(list(replay, query)))),
+        ("GET", []) => return Some((200, Some(list(pd, query)))),
         ("GET", ["id", id]) => {
             let id = id.parse::<u32>().ok()?;
-            let found = replay.pd.keyspaces(id, 1).into_iter().next();
+            let found = pd.keyspaces(id, 1).into_iter().next();
             found
                 .filter(|meta| number(meta) == id)
                 .ok_or(KeyspaceRefusal::NotFound)
         }
         // Without the TSO service there are no groups to refresh.
         ("GET", [_]) if query == "force_refresh_group_id=true" => return Some((500, None)),
-        ("GET", [name]) => replay.pd.keyspace(name).ok_or(KeyspaceRefusal::NotFound),
+        ("GET", [name]) => pd.keyspace(name).ok_or(KeyspaceRefusal::NotFound),
         ("POST", []) => {
             let name = body["name"].as_str().unwrap_or_default();
             let config = body["config"].as_object().into_iter().flatten();
@@ -397,7 +399,7 @@ fn keyspaces(
             let Some(config) = config else {
                 return Some((400, None));
             };
-            replay.pd.create_keyspace(now, name, config)
+            pd.create_keyspace(now, name, config)
         }
         ("PUT", [name, "state"]) => {
             let state = body["state"]
@@ -407,7 +409,7 @@ fn keyspaces(
             let Some(state) = KeyspaceState::from_str_name(&state) else {
                 return Some((400, None));
             };
-            replay.pd.set_keyspace_state(now, name, state)
+            pd.set_keyspace_state(now, name, state)
         }
         ("PATCH", _) if !body.is_object() => return Some((400, None)),
         ("PATCH", [name, "config"]) => {
@@ -424,7 +426,7 @@ fn keyspaces(
             if body.get("preconditions").is_some() {
                 return None;
             }
-            replay.pd.set_keyspace_config(now, name, &config)
+            pd.set_keyspace_config(now, name, &config)
         }
         ("PUT", _) => return Some((404, None)),
         _ => return None,
@@ -442,7 +444,7 @@ fn number(meta: &KeyspaceMeta) -> u32 {
     }
 }
 
-fn list(replay: &Replay, query: &str) -> Value {
+fn list(pd: &Pd, query: &str) -> Value {
     let item = |name: &str| {
         let mut items = query.split('&').filter_map(|item| item.split_once('='));
         items.find(|(key, _)| *key == name).map(|(_, value)| value)
@@ -452,7 +454,7 @@ fn list(replay: &Replay, query: &str) -> Value {
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
     let more = if limit == 0 { 0 } else { limit + 1 };
-    let mut found = replay.pd.keyspaces(start.unwrap_or(0), more);
+    let mut found = pd.keyspaces(start.unwrap_or(0), more);
     let mut next = String::new();
     if limit > 0 && found.len() > limit {
         next = found.pop().map_or(0, |meta| number(&meta)).to_string();

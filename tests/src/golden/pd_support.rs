@@ -1,9 +1,8 @@
 //! What of the recordings can be replayed: the readable list of what cannot, and HTTP as driving calls.
 
 use serde_json::Value;
-use tikv_cluster::pd::{PdOptions, PdRequest, StreamMethod};
-
-use super::pd::Replay;
+use tikv_cluster::pd::{Pd, PdOptions, PdRequest, StreamMethod};
+use tikv_core::time::Instant;
 
 /// Families that must replay without a difference.
 pub const SUPPORTED: [&str; 13] = [
@@ -91,14 +90,12 @@ pub(super) fn configure(options: &mut PdOptions, init: &Value) -> Result<(), Str
 }
 
 /// What a set-up needs beside requests.
-pub(super) fn set_up(replay: &mut Replay, init: &Value) {
+pub(super) fn set_up(pd: &mut Pd, now: Instant, init: &Value) {
     for keyspace in init["keyspaces"].as_array().into_iter().flatten() {
         let name = keyspace["name"].as_str().unwrap_or_default();
         let config = keyspace["config"].as_object().into_iter().flatten();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let config = config.map(|(key, value)| (key.clone(), text(value)));
-        let _ = replay
-            .pd
-            .create_keyspace(replay.now, name, config.collect());
+        let _ = pd.create_keyspace(now, name, config.collect());
     }
 }
