@@ -95,9 +95,14 @@ impl EmbeddedCluster {
         self.host.drive(act)
     }
 
-    /// Looks at the value. It is as old as the last thing that happened.
+    /// Looks at the value as it is now: what is due by itself, such as an election, happens first.
+    ///
+    /// It must not call methods of this handle.
     pub fn look<R>(&self, at: impl FnOnce(&Cluster) -> R) -> R {
-        self.host.look(|state| at(&state.cluster))
+        self.host.with(|state, now| {
+            state.cluster.advance(now);
+            at(&state.cluster)
+        })
     }
 
     #[cfg(feature = "server")]
