@@ -1,0 +1,49 @@
+//! What of the recordings cannot be replayed yet, and why.
+//!
+//! Everything that a replay counts as "not yet" gets its reason here, except for the commands that the cluster itself
+//! says are not there ([`tikv_cluster::not_yet`]) and the placement driver's part
+//! ([`pd_support`](super::pd_support)).
+
+use serde_json::Value;
+use tikv_cluster::{Command, not_yet};
+
+use super::pd_support;
+
+/// Why a whole scenario of a form that no replayer knows is not replayed.
+#[must_use]
+pub fn scenario(scenario: &Value) -> String {
+    if scenario["base_ts"].is_string() {
+        return "transactions need the multi-version store".to_owned();
+    }
+    "recordings of an unknown form".to_owned()
+}
+
+/// Why differences in a whole family of the placement driver are not held against it; `None` if they are.
+#[must_use]
+pub fn family(family: &str) -> Option<String> {
+    let supported = pd_support::SUPPORTED.contains(&family);
+    (!supported).then(|| format!("the placement driver's part for family {family}"))
+}
+
+/// Why a server option that a scenario sets cannot be set here.
+#[must_use]
+pub fn option(name: &str) -> String {
+    format!("server option {name}")
+}
+
+/// Why a request's answer is not compared, though it was sent. It is only asked about requests that the cluster did not
+/// answer.
+#[must_use]
+pub fn command(command: Command) -> Option<&'static str> {
+    not_yet(command)
+}
+
+/// Why an answer that differs is not held against the cluster: it shows what an earlier transactional request of the
+/// scenario did, and that request was not run.
+#[must_use]
+pub fn depends_on_transactions(rpc: &str, scenario: &str) -> Option<&'static str> {
+    let shows_locks = ["GetLockWaitInfo", "KvFlashbackToVersion"].contains(&rpc);
+    let scans_transactions = scenario.starts_with("raw-mixed/txn_data");
+    (shows_locks || scans_transactions)
+        .then_some("shows what transactional requests before it have done")
+}
