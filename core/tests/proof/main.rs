@@ -3,4 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod explore_call;
+mod planted;
 mod vectors;

@@ -72,14 +72,18 @@ fn all() -> Spec {
 }
 
 enum Injected {
-    Error(errorpb::Error),
+    Error(Box<errorpb::Error>),
     /// No answer in time, and the store is found dead.
     Dead,
 }
 
+fn refusal(error: errorpb::Error) -> Injected {
+    Injected::Error(Box::new(error))
+}
+
 /// The tokens of client-go's table.
 fn injected(token: &str) -> Injected {
-    Injected::Error(match token {
+    refusal(match token {
         "DLE" => return Injected::Dead,
         "SIB" => errors::busy(0),
         "SIBw" => errors::busy(10),
@@ -134,7 +138,7 @@ fn course<R: RegionRequest>(
                 let told = match injected.next() {
                     None => replies::replied(replies::done(&rpc.request)),
                     Some(Injected::Error(error)) => {
-                        replies::replied(replies::refused(&rpc.request, error))
+                        replies::replied(replies::refused(&rpc.request, *error))
                     }
                     Some(Injected::Dead) => replies::failed(SendError::TimedOut),
                 };
@@ -456,7 +460,7 @@ fn one_error() -> Vec<(&'static str, errorpb::Error, Then)> {
 #[test]
 fn one_error_leads_where_client_go_goes() {
     for (name, error, then) in one_error() {
-        let course = course(put(), 1, [Injected::Error(error)]);
+        let course = course(put(), 1, [refusal(error)]);
         let (path, end, pauses, valid) = match then {
             Again(kind) => (vec![1, 1], Answered, vec![(kind, 1)], true),
             AtOnce => (vec![1, 1], Answered, vec![], true),
@@ -490,7 +494,7 @@ fn every_region_error_is_in_the_table() {
 
 #[test]
 fn a_write_that_is_not_idempotent_ends_where_its_outcome_is_unknown() {
-    let undetermined = Injected::Error(errors::undetermined_result());
+    let undetermined = refusal(errors::undetermined_result());
     let course = course(cas(), 1, [undetermined]);
     assert_eq!((course.path, course.end), (vec![1], End::Refused));
 }

@@ -117,7 +117,7 @@ impl<'a, M: Machine> Hand<'a, M> {
     /// All requests under way.
     pub(crate) fn all_sent(&self) -> Vec<&Rpc> {
         let sent = |action| match action {
-            &Action::Send(_, ref rpc) => Some(rpc),
+            Action::Send(_, rpc) => Some(rpc),
             _ => None,
         };
         self.pending.iter().filter_map(sent).collect()

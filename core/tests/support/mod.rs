@@ -7,5 +7,6 @@ pub(crate) mod cluster;
 pub(crate) mod errors;
 pub(crate) mod hand;
 pub(crate) mod made_up;
+pub(crate) mod model;
 pub(crate) mod replies;
 pub(crate) mod servant;
