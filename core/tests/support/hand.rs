@@ -116,11 +116,13 @@ impl<'a, M: Machine> Hand<'a, M> {
 
     /// All requests under way.
     pub(crate) fn all_sent(&self) -> Vec<&Rpc> {
-        let sent = |action| match action {
-            Action::Send(_, rpc) => Some(rpc),
-            _ => None,
-        };
-        self.pending.iter().filter_map(sent).collect()
+        let mut sent = Vec::new();
+        for action in &self.pending {
+            if let Action::Send(_, rpc) = action {
+                sent.push(rpc);
+            }
+        }
+        sent
     }
 
     /// The store that is asked.
