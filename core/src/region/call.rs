@@ -35,6 +35,7 @@ use crate::{
 };
 
 use super::{
+    account::Account,
     classify::{Verdict, classify},
     selector::Selector,
 };
@@ -143,7 +144,7 @@ pub struct RegionCall<R> {
     request: R,
     region: RegionRef,
     options: Arc<CallOptions>,
-    backoff: Backoff,
+    backoff: Account,
     selector: Selector,
     phase: Phase,
     last: Option<Cause>,
@@ -159,12 +160,17 @@ impl<R: RegionRequest> RegionCall<R> {
     /// A call that spends from `backoff`; `sent_before` is how many sends the operation has behind it, `maybe_applied`
     /// whether one of them may have been carried out.
     #[must_use]
-    pub fn new(request: R, region: RegionRef, options: Arc<CallOptions>, backoff: Backoff) -> Self {
+    pub fn new(
+        request: R,
+        region: RegionRef,
+        options: Arc<CallOptions>,
+        backoff: impl Into<Account>,
+    ) -> Self {
         Self {
             request,
             region,
             options,
-            backoff,
+            backoff: backoff.into(),
             selector: Selector::default(),
             phase: Phase::Idle,
             last: None,
@@ -185,7 +191,7 @@ impl<R: RegionRequest> RegionCall<R> {
     }
 
     /// What the call was about; for after its end.
-    pub fn into_parts(self) -> (R, RegionRef, Backoff) {
+    pub fn into_parts(self) -> (R, RegionRef, Account) {
         (self.request, self.region, self.backoff)
     }
 
@@ -195,7 +201,7 @@ impl<R: RegionRequest> RegionCall<R> {
     }
 
     /// The back-off account.
-    pub const fn backoff(&self) -> &Backoff {
+    pub const fn backoff(&self) -> &Account {
         &self.backoff
     }
 
@@ -302,12 +308,15 @@ impl<R: RegionRequest> RegionCall<R> {
             .unwrap_or_else(|| self.cause(CauseKind::NoCandidate));
         let owed = match self.selector.largest_owed() {
             None => Duration::ZERO,
-            Some((kind, cause)) => match self.backoff.next(kind, cause, cx.rng()) {
+            Some((kind, cause)) => match self.backoff.next(&self.options, kind, cause, cx.rng()) {
                 Ok(sleep) => sleep,
                 Err(spent) => return self.fail(FailureKind::Exhausted(spent)),
             },
         };
-        match self.backoff.next(BackoffKind::RegionMiss, cause, cx.rng()) {
+        match self
+            .backoff
+            .next(&self.options, BackoffKind::RegionMiss, cause, cx.rng())
+        {
             Ok(sleep) => self.sleep(cx, owed + sleep, Then::Relocate),
             Err(spent) => self.fail(FailureKind::Exhausted(spent)),
         }
@@ -397,7 +406,7 @@ impl<R: RegionRequest> RegionCall<R> {
     }
 
     fn pause(&mut self, cx: &mut Cx<'_>, kind: BackoffKind, cause: Cause, then: Then) -> Step<R> {
-        match self.backoff.next(kind, cause, cx.rng()) {
+        match self.backoff.next(&self.options, kind, cause, cx.rng()) {
             Ok(sleep) => self.sleep(cx, sleep, then),
             Err(spent) => self.fail(FailureKind::Exhausted(spent)),
         }

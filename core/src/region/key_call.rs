@@ -16,12 +16,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    backoff::{Backoff, BackoffKind, Cause, CauseKind},
+    backoff::{BackoffKind, Cause, CauseKind},
     facts::{Lookup, Region, RegionRef},
     failure::{Doing, Failure, FailureKind},
     machine::{Cx, Event, Locate, Machine, Reply, Waiting},
 };
 
+use super::account::Account;
 use super::call::{CallOptions, Outcome, RegionCall, RegionRequest};
 
 /// A request about one key, or about the keys on one side of it.
@@ -86,7 +87,7 @@ enum Phase<R> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Rest<R> {
     request: R,
-    backoff: Backoff,
+    backoff: Account,
     sends: u32,
     maybe_applied: bool,
 }
@@ -183,6 +184,7 @@ impl<R: KeyRequest> KeyCall<R> {
             return self.call(cx, region, rest);
         }
         match rest.backoff.next(
+            &self.options,
             BackoffKind::RegionMiss,
             Cause::new(CauseKind::PdRegionMissing),
             cx.rng(),
@@ -237,7 +239,7 @@ impl<R: KeyRequest> Machine for KeyCall<R> {
                 };
                 let rest = Rest {
                     request,
-                    backoff: self.options.raw_backoff(),
+                    backoff: Account::unopened(),
                     sends: 0,
                     maybe_applied: false,
                 };

@@ -7,12 +7,14 @@
 //!                                          Selector (which peer)  classify (what the region error means)
 //! ```
 
+mod account;
 mod call;
 mod classify;
 mod key_call;
 mod regroup;
 mod selector;
 
+pub use account::Account;
 pub use call::{CallOptions, Outcome, RegionCall, RegionRequest};
 pub use key_call::{KeyCall, KeyRequest, Place};
 pub use regroup::{Part, Plan, Regroup};

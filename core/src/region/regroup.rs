@@ -17,12 +17,13 @@ use std::{collections::VecDeque, fmt::Debug, hash::Hash, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    backoff::{Backoff, BackoffKind, Cause, CauseKind},
+    backoff::{BackoffKind, Cause, CauseKind},
     facts::{Lookup, Region, RegionRef},
     failure::{Doing, Failure, FailureKind},
     machine::{Cx, Event, FanOut, Locate, Machine, Reply, Waiting},
 };
 
+use super::account::Account;
 use super::call::{CallOptions, Outcome, RegionCall, RegionRequest};
 
 /// How many regions one operation asks at once.
@@ -76,7 +77,7 @@ struct Held<P> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Work<P> {
     part: P,
-    backoff: Backoff,
+    backoff: Account,
     sends: u32,
     maybe_applied: bool,
     /// What the loader found, for when the map did not take it in.
@@ -91,6 +92,7 @@ pub struct Regroup<P: Plan> {
     todo: VecDeque<Work<P::Part>>,
     held: Vec<Held<P::Part>>,
     calls: FanOut<RegionCall<P::Request>>,
+    /// Something is written, or may be.
     written: bool,
     done: bool,
 }
@@ -103,12 +105,11 @@ impl<P: Plan> Regroup<P> {
         parts: impl IntoIterator<Item = P::Part>,
         options: Arc<CallOptions>,
     ) -> Self {
-        let backoff = options.raw_backoff();
         let todo = parts
             .into_iter()
             .map(|part| Work {
                 part,
-                backoff: backoff.fork(),
+                backoff: Account::unopened(),
                 sends: 0,
                 maybe_applied: false,
                 found: Vec::new(),
@@ -132,6 +133,8 @@ impl<P: Plan> Regroup<P> {
         mut finished: Vec<(RegionCall<P::Request>, CallEnd<P>)>,
     ) -> Option<Result<P::Output, Failure>> {
         loop {
+            // A part that is split anew may have been written already.
+            self.written |= finished.iter().any(|(call, _)| call.maybe_applied());
             for (call, end) in finished.drain(..) {
                 if let Err(failure) = self.take(call, end) {
                     return self.fail(cx, failure);
@@ -231,7 +234,7 @@ impl<P: Plan> Regroup<P> {
                 let cause = Cause::new(CauseKind::PdRegionMissing);
                 let sleep = work
                     .backoff
-                    .next(BackoffKind::RegionMiss, cause, cx.rng())
+                    .next(&self.options, BackoffKind::RegionMiss, cause, cx.rng())
                     .map_err(|spent| Failure::new(FailureKind::Exhausted(spent)))?;
                 if cx.now + sleep >= cx.deadline {
                     return Err(Failure::deadline(Doing::Locating));

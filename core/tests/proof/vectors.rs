@@ -113,7 +113,11 @@ fn course<R: RegionRequest>(
     loop {
         let (end, action) = step(&mut call, &facts, &mut shared, now, event);
         if let Some(end) = end {
-            let kinds = call.backoff().stats().map(|used| (used.kind, used.times));
+            let kinds = call
+                .backoff()
+                .stats()
+                .into_iter()
+                .map(|used| (used.kind, used.times));
             return Course {
                 path,
                 end,
