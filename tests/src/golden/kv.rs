@@ -191,7 +191,8 @@ impl<W: Wire> Replay<W> {
         let method = self.messages.method(rpc)?;
         let command = Command::by_path(&method.path);
         let store = self.store(&step["to"], &step["request"]["context"])?;
-        let request = self.request(&step["request"])?;
+        let mut request = self.request(&step["request"])?;
+        self.fill_terms(&mut request, offset(&step["note"]));
         let body = kv_compare::encode(&method.input, request)?;
         let reply = self.wire.unary(store, &method.path, Bytes::from(body));
         let reply = match reply {
@@ -259,6 +260,26 @@ impl<W: Wire> Replay<W> {
         Ok(request)
     }
 
+    /// Puts the terms of regions where a request names them, off by what the step's note says.
+    fn fill_terms(&mut self, json: &mut Value, off: i64) {
+        match json {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.fill_terms(item, off)),
+            Value::Object(map) if map.get("term").is_some_and(|term| term == "TERM") => {
+                let id = RegionId(number(&map["region_id"]));
+                let region = self.wire.drive(|cluster, _| {
+                    let first = || cluster.regions().into_iter().next();
+                    cluster.region(id).or_else(first)
+                });
+                let term = region.map_or(0, |r| r.term).saturating_add_signed(off);
+                map.insert("term".to_owned(), json!(term.to_string()));
+            }
+            Value::Object(map) => map
+                .values_mut()
+                .for_each(|value| self.fill_terms(value, off)),
+            _ => {}
+        }
+    }
+
     /// Ids outside of the context.
     fn translate(&self, json: &mut Value) -> Result<(), String> {
         match json {
@@ -269,7 +290,6 @@ impl<W: Wire> Replay<W> {
                     ("region_id" | "peer_id" | "store_id", Some(symbol)) => {
                         *value = json!(self.symbols.id(symbol)?.to_string());
                     }
-                    ("term", _) if value == "TERM" => *value = json!("6"),
                     _ => self.translate(value)?,
                 }
                 Ok(())
@@ -382,6 +402,24 @@ fn follower(region: &RegionState, which: &str) -> Result<StoreId, String> {
     store
         .map(|s| StoreId(*s))
         .ok_or_else(|| format!("no {which}"))
+}
+
+/// The number behind a plus or minus sign in a note, such as "term + 1".
+fn offset(note: &Value) -> i64 {
+    let text = note.as_str().unwrap_or_default();
+    let Some(at) = text.find(['+', '-']) else {
+        return 0;
+    };
+    let digits = text[at + 1..].trim_start();
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    let number = digits[..end].parse().unwrap_or(0);
+    if text[at..].starts_with('-') {
+        -number
+    } else {
+        number
+    }
 }
 
 /// The recorded outcome of a request. Where the server crashed no words are recorded: any will do.
