@@ -53,7 +53,11 @@ impl Client {
         let codec = self.hub.links().facts.codec();
         let mut context = request.to_context();
         context.cluster_id = self.cluster_id();
-        context.api_version = codec.api().to_wire();
+        // A store that keeps times to live with API V1 wants the plain V1 in requests.
+        context.api_version = match codec.api() {
+            CoreApi::V2 => CoreApi::V2.to_wire(),
+            _ => CoreApi::V1.to_wire(),
+        };
         if let Some(keyspace) = codec.keyspace() {
             context.keyspace = Some(kvrpcpb::context::Keyspace::KeyspaceId(keyspace));
             context.keyspace_name =

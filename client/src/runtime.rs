@@ -42,7 +42,9 @@ impl AnyRuntime {
         None
     }
 
-    pub(crate) fn runtime(&self) -> Arc<dyn Runtime> {
+    /// The runtime itself, to give to others that need one.
+    #[must_use]
+    pub fn runtime(&self) -> Arc<dyn Runtime> {
         Arc::clone(&self.runtime)
     }
 
