@@ -84,7 +84,11 @@ impl Loader {
             };
             let work = self.next_work;
             self.next_work = self.next_work.wrapping_add(1);
-            let (what, deadline) = self.gather(first.question.clone(), work);
+            let (what, mut deadline) = self.gather(first.question.clone(), work);
+            if cached(cx, &what).is_some() {
+                // Only a refresh: what is known will do if PD does not answer soon.
+                deadline = deadline.min(cx.now + REFRESH_TIME);
+            }
             self.loads.push(Load::new(what, deadline));
             let mut finished = Vec::new();
             self.loads.fill(cx, &mut finished);
@@ -154,7 +158,7 @@ impl Loader {
         for ask in served {
             let answer = match outcome {
                 Ok(regions) => Ok(relevant(cx, &ask.question, regions)),
-                Err(failure) => Err(failure.clone()),
+                Err(failure) => cached(cx, &ask.question).ok_or_else(|| failure.clone()),
             };
             answers.give(ask.ticket, answer);
         }
@@ -233,7 +237,9 @@ fn cached(cx: &Cx<'_>, question: &Locate) -> Option<Vec<RegionRef>> {
     };
     match lookup {
         Lookup::Hit(region) => Some(vec![region]),
-        _ => None,
+        // The first to ask waits for the region to be loaded anew; the others go on with what is known.
+        Lookup::Reload(region, _) => region.take_reload().is_none().then(|| vec![region]),
+        Lookup::Miss(_) => None,
     }
 }
 
