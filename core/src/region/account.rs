@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     backoff::{Backoff, BackoffKind, Cause, Exhausted, KindStats},
+    failure::{Doing, Failure, FailureKind},
     machine::Rng,
 };
 
@@ -43,6 +44,18 @@ impl Account {
     #[must_use]
     pub fn fork(&self) -> Self {
         Self(self.0.as_ref().map(|backoff| Box::new(backoff.fork())))
+    }
+
+    /// The failure that was slept for last.
+    #[must_use]
+    pub fn last_cause(&self) -> Option<Cause> {
+        self.0.as_ref().and_then(|backoff| backoff.causes().last())
+    }
+
+    /// That an operation's deadline came while it was `doing` this, and what it had slept for last.
+    pub(super) fn too_late(&self, doing: Doing) -> Failure {
+        let last = self.last_cause().map(|cause| cause.to_string().into());
+        FailureKind::Deadline { doing, last }.into()
     }
 
     /// What was slept for, and how often.

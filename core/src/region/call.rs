@@ -304,8 +304,9 @@ impl<R: RegionRequest> RegionCall<R> {
 
     fn give_up_region(&mut self, cx: &mut Cx<'_>) -> Step<R> {
         let cause = self
-            .last
+            .last_cause()
             .unwrap_or_else(|| self.cause(CauseKind::NoCandidate));
+        self.last = Some(cause);
         let owed = match self.selector.largest_owed() {
             None => Duration::ZERO,
             Some((kind, cause)) => match self.backoff.next(&self.options, kind, cause, cx.rng()) {
@@ -334,10 +335,12 @@ impl<R: RegionRequest> RegionCall<R> {
                 self.refresh(cx);
                 self.region.switch_leader(peer);
             }
-            let read = self
-                .request
-                .read(cx.facts, &self.region, reply)
-                .map_err(|f| self.describe(f));
+            let read = self.request.read(cx.facts, &self.region, reply);
+            if matches!(&read, Err(f) if matches!(f.kind, FailureKind::Unexpected(_))) {
+                // What cannot be understood says nothing about what was done.
+                self.maybe_applied |= R::WRITES;
+            }
+            let read = read.map_err(|f| self.describe(f));
             return self.done(read.map(Outcome::Answered));
         };
         self.refresh(cx);
@@ -452,8 +455,13 @@ impl<R: RegionRequest> RegionCall<R> {
     fn too_late(&self, doing: Doing) -> FailureKind {
         FailureKind::Deadline {
             doing,
-            last: self.last.map(|cause| cause.to_string().into()),
+            last: self.last_cause().map(|cause| cause.to_string().into()),
         }
+    }
+
+    /// What went wrong last, in this call or before it.
+    fn last_cause(&self) -> Option<Cause> {
+        self.last.or_else(|| self.backoff.last_cause())
     }
 
     fn cause(&self, kind: CauseKind) -> Cause {
@@ -548,6 +556,10 @@ impl<R: RegionRequest> Machine for RegionCall<R> {
                 self.refresh(cx);
                 match then {
                     Then::Retry => self.next(cx),
+                    // A sleep can end late; what is sent then cannot be answered any more.
+                    Then::Send(_) if cx.now >= cx.deadline => {
+                        self.fail(self.too_late(Doing::BackingOff))
+                    }
                     Then::Send(peer) => self.send(cx, peer),
                     Then::Relocate => self.done(Ok(Outcome::Relocate)),
                 }

@@ -105,9 +105,13 @@ impl<R: KeyRequest> KeyCall<R> {
     fn locate(&mut self, cx: &mut Cx<'_>, rest: Rest<R>) -> Option<Result<R::Output, Failure>> {
         match rest.request.place().lookup(cx) {
             Lookup::Hit(region) => self.call(cx, region, rest),
+            // One of those who see the wish to have the region loaded anew does it; the others go on with what is known.
+            Lookup::Reload(region, _) if region.take_reload().is_none() => {
+                self.call(cx, region, rest)
+            }
             Lookup::Reload(..) | Lookup::Miss(_) => {
                 if cx.now >= cx.deadline {
-                    return self.fail(Failure::deadline(Doing::Locating), &rest);
+                    return self.fail(rest.backoff.too_late(Doing::Locating), &rest);
                 }
                 let waiting = cx.locate(rest.request.place().wanted());
                 self.phase = Phase::Locating { waiting, rest };
@@ -196,7 +200,7 @@ impl<R: KeyRequest> KeyCall<R> {
                 };
                 None
             }
-            Ok(_) => self.fail(Failure::deadline(Doing::Locating), &rest),
+            Ok(_) => self.fail(rest.backoff.too_late(Doing::Locating), &rest),
             Err(spent) => self.fail(FailureKind::Exhausted(spent).into(), &rest),
         }
     }
