@@ -173,7 +173,7 @@ impl<P: Plan> Regroup<P> {
         };
         let Some(region) = region else {
             if cx.now >= cx.deadline {
-                return Err(Failure::deadline(Doing::Locating));
+                return Err(work.backoff.too_late(Doing::Locating));
             }
             let waiting = cx.locate(work.part.wanted());
             self.held.push(Held { waiting, work });
@@ -185,7 +185,7 @@ impl<P: Plan> Regroup<P> {
                 request,
                 region.clone(),
                 Arc::clone(&self.options),
-                work.backoff.fork(),
+                work.backoff.clone(),
             )
             .after(work.sends, work.maybe_applied);
             self.calls.push(call);
@@ -237,7 +237,7 @@ impl<P: Plan> Regroup<P> {
                     .next(&self.options, BackoffKind::RegionMiss, cause, cx.rng())
                     .map_err(|spent| Failure::new(FailureKind::Exhausted(spent)))?;
                 if cx.now + sleep >= cx.deadline {
-                    return Err(Failure::deadline(Doing::Locating));
+                    return Err(work.backoff.too_late(Doing::Locating));
                 }
                 let waiting = cx.sleep_until(cx.now + sleep);
                 self.held.push(Held { waiting, work });
