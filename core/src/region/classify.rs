@@ -254,8 +254,9 @@ fn on_epoch_not_match(
     {
         Ok(EpochOutcome::TikvLags) => Verdict::RetryAfter(BackoffKind::RegionMiss),
         Ok(EpochOutcome::Replaced) => {
-            // The map is right now, so there is nothing to wait for; unless our region is among the new ones.
-            let progress = !region.is_valid(now);
+            // If the map knows all keys of the region anew, there is nothing to wait for. Otherwise PD is asked, who may
+            // not have heard of the change yet.
+            let progress = !region.is_valid(now) && is_covered(region, cx);
             region.invalidate(InvalidReason::EpochNotMatch);
             Verdict::Relocate(if progress { None } else { MISS })
         }
@@ -264,6 +265,16 @@ fn on_epoch_not_match(
             Verdict::Relocate(MISS)
         }
     }
+}
+
+/// Whether the map has usable regions for all keys of `region`. A region that fell into more pieces than this in one go is
+/// looked up again.
+fn is_covered(region: &RegionRef, cx: &Cx<'_>) -> bool {
+    const PIECES: usize = 64;
+    let (start, end) = (region.start(), region.end());
+    let run = cx.facts.regions.consecutive(start, end, PIECES, cx.now);
+    run.last()
+        .is_some_and(|last| last.end().is_empty() || (!end.is_empty() && last.end() >= end))
 }
 
 fn on_store_not_match(region: &RegionRef, peer: usize, cx: &mut Cx<'_>) -> Verdict {
