@@ -18,6 +18,9 @@ const MAX_KEYS: usize = 512;
 /// A put request takes no further pair once its keys and values reach this many bytes (client-go's `rawBatchPutSize`).
 const MAX_BYTES: usize = 16 << 10;
 
+/// The most keys in one look-up (client-go's 16 pages of 128 regions). The rest follow when the first are placed.
+const MAX_LOCATED: usize = 2048;
+
 /// Sorted keys, each once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyPart {
@@ -50,7 +53,7 @@ impl Part for KeyPart {
     }
 
     fn wanted(&self) -> Locate {
-        Locate::Keys(self.keys.as_slice().into())
+        Locate::Keys(self.keys.iter().take(MAX_LOCATED).cloned().collect())
     }
 }
 
@@ -81,7 +84,8 @@ impl Part for PairPart {
     }
 
     fn wanted(&self) -> Locate {
-        Locate::Keys(self.pairs.iter().map(|pair| pair.0.clone()).collect())
+        let keys = self.pairs.iter().map(|pair| pair.0.clone());
+        Locate::Keys(keys.take(MAX_LOCATED).collect())
     }
 }
 
