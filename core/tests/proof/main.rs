@@ -4,5 +4,8 @@
 mod support;
 
 mod explore_call;
+mod explore_many;
+mod moving;
 mod planted;
+mod scenarios_region;
 mod vectors;
