@@ -107,15 +107,20 @@ impl PrefixIndex {
 
 /// The eight bytes of `key` from `at` on, big-endian; bytes from `until` on, and those that are not there, are zero.
 fn word(key: &[u8], at: usize, until: usize) -> u64 {
-    let wanted = until.saturating_sub(at).min(8);
-    let bytes = key.get(at..).unwrap_or_default();
-    match bytes.first_chunk::<8>() {
-        Some(chunk) if wanted == 8 => u64::from_be_bytes(*chunk),
-        _ => {
-            let mut padded = [0; 8];
-            let there = bytes.len().min(wanted);
-            padded[..there].copy_from_slice(&bytes[..there]);
-            u64::from_be_bytes(padded)
-        }
+    // In one piece if at all possible: bytes that were just put together one by one are slow to read as one number.
+    let word = if let Some(chunk) = key.get(at..).and_then(<[u8]>::first_chunk) {
+        u64::from_be_bytes(*chunk)
+    } else if let (Some(chunk), true) = (key.last_chunk(), at < key.len()) {
+        u64::from_be_bytes(*chunk) << (8 * (at + 8 - key.len()))
+    } else {
+        let rest = key.get(at..).unwrap_or_default().iter();
+        rest.zip((0..8).rev()).fold(0, |word, (byte, place)| {
+            word | u64::from(*byte) << (8 * place)
+        })
+    };
+    match until.saturating_sub(at) {
+        0 => 0,
+        wanted @ 1..8 => word & (u64::MAX << (64 - 8 * wanted)),
+        _ => word,
     }
 }
