@@ -36,7 +36,8 @@
 //! - Tests drive it with the other methods of [`Cluster`]: they split and merge regions, move leaders and peers, stop
 //!   and pause stores, make requests fail ([`FaultRule`]), and keep PD in the dark.
 //! - [`EmbeddedCluster`] lets the value live in real time, or in a runtime's virtual time, and hands out transports for
-//!   clients in the same process.
+//!   clients in the same process. With the feature `server` (on by default) the module `server` puts it behind real
+//!   gRPC, and so does the binary `tikv-playground`.
 //! - The data is what a real store has on disk, so raw and transactional commands meet as they do there.
 //!
 //! # What is not modelled
@@ -55,6 +56,8 @@ pub mod pd;
 mod pd_link;
 mod region;
 mod rpc;
+#[cfg(feature = "server")]
+pub mod server;
 mod status;
 mod store;
 mod world;

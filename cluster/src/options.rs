@@ -46,6 +46,10 @@ pub struct ClusterOptions {
     pub stores: usize,
     /// How many members PD has. Default 1.
     pub pds: usize,
+    /// Where clients find the first stores, as `host:port`. Default none: `tikv-1:20160`, `tikv-2:20160` and so on.
+    pub store_addresses: Vec<String>,
+    /// Where clients find the members of PD, as `host:port`. Default none: `pd-1:2379`, `pd-2:2379` and so on.
+    pub pd_addresses: Vec<String>,
     /// How keys and values are understood. Default [`ApiVersion::V1`].
     pub api_version: ApiVersion,
     /// How many replicas the first region has. Default 3, at most `stores`.
@@ -84,6 +88,8 @@ impl Default for ClusterOptions {
         Self {
             stores: 3,
             pds: 1,
+            store_addresses: Vec::new(),
+            pd_addresses: Vec::new(),
             api_version: ApiVersion::V1,
             replicas: 3,
             split_keys: Vec::new(),

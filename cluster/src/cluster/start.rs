@@ -24,7 +24,10 @@ pub(super) fn world(options: ClusterOptions) -> World {
         .collect();
     let region = first_region(&mut pd, &stores, options.replicas);
     let id = RegionId(region.meta.id);
-    let address = |i: usize| format!("tikv-{}:20160", i + 1);
+    let address = |i: usize| {
+        let chosen = options.store_addresses.get(i).cloned();
+        chosen.unwrap_or_else(|| format!("tikv-{}:20160", i + 1))
+    };
     let mut bootstrap = region.meta.clone();
     bootstrap.peers.truncate(1);
     bootstrap.region_epoch = Some(metapb::RegionEpoch {
@@ -70,8 +73,11 @@ pub(super) fn world(options: ClusterOptions) -> World {
 }
 
 fn pd_options(options: &ClusterOptions) -> PdOptions {
-    let members = (1..=options.pds.max(1))
-        .map(|i| PdMember::new(format!("pd-{i}"), format!("http://pd-{i}:2379")));
+    let members = (1..=options.pds.max(1)).map(|i| {
+        let chosen = options.pd_addresses.get(i - 1).cloned();
+        let address = chosen.unwrap_or_else(|| format!("pd-{i}:2379"));
+        PdMember::new(format!("pd-{i}"), format!("http://{address}"))
+    });
     PdOptions {
         cluster_id: options.cluster_id,
         members: members.collect(),

@@ -6,6 +6,7 @@
 //! (see [`super::pump`]) lets it pass.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -66,7 +67,7 @@ pub(crate) struct Request {
     /// Which client's connections it comes over.
     pub(crate) link: u64,
     pub(crate) to: Target,
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
     /// By the host's clock.
@@ -167,7 +168,7 @@ impl Host {
     }
 
     /// The time, by the value's clock.
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.to_value(self.runtime.now())
     }
 
@@ -214,6 +215,12 @@ impl Host {
     /// Looks at the state without changing anything.
     pub(crate) fn look<R>(&self, at: impl FnOnce(&State) -> R) -> R {
         at(&self.lock())
+    }
+
+    /// The number of the latest change from outside.
+    #[cfg(feature = "server")]
+    pub(crate) fn version(&self) -> u64 {
+        self.lock().version
     }
 
     /// Ready with the number of the latest change from outside when it is not `seen`.
@@ -300,7 +307,13 @@ impl State {
             return healthy(request.body).map_err(Failure::Status);
         }
         let pd = self.cluster.pd_mut();
-        let answer = pd.call(now, member, &request.headers.pd, request.path, request.body);
+        let answer = pd.call(
+            now,
+            member,
+            &request.headers.pd,
+            &request.path,
+            request.body,
+        );
         answer.map(Bytes::from).map_err(Failure::Status)
     }
 
@@ -321,7 +334,7 @@ impl State {
         };
         match self
             .cluster
-            .call(now, to, request.path, request.body.clone())
+            .call(now, to, &request.path, request.body.clone())
         {
             CallOutcome::Reply(reply) => Started::Answered(reply.map_err(Failure::Status)),
             CallOutcome::Parked(ticket) => Started::Waiting(self.wait(&request, Some(ticket))),

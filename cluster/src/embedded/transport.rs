@@ -75,7 +75,7 @@ impl EmbeddedTransport {
         let request = Request {
             link: self.link.number,
             to,
-            path: rpc.command().path(),
+            path: rpc.command().path().into(),
             headers: headers(&rpc.metadata),
             body: body.freeze(),
             deadline: self.host.to_value(rpc.deadline),
