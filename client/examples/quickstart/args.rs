@@ -38,8 +38,13 @@ pub(crate) enum Asked {
 }
 
 pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
-    let mut args =
-        Args { runtime: Runtime::Tokio, sockets: false, pd: None, time: Duration::from_secs(6), seed: 1 };
+    let mut args = Args {
+        runtime: Runtime::Tokio,
+        sockets: false,
+        pd: None,
+        time: Duration::from_secs(6),
+        seed: 1,
+    };
     while let Some(word) = words.next() {
         let mut value = |what: &str| words.next().ok_or_else(|| format!("{word} needs {what}"));
         match word.as_str() {
@@ -47,13 +52,17 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, St
             "--sockets" => args.sockets = true,
             "--runtime" => args.runtime = runtime(&value("a runtime")?)?,
             "--pd" => args.pd = Some(value("an address, as in 127.0.0.1:2379")?),
-            "--seconds" => args.time = Duration::from_secs(number(&word, &value("a number")?)?.clamp(1, 3_600)),
+            "--seconds" => {
+                args.time = Duration::from_secs(number(&word, &value("a number")?)?.clamp(1, 3_600))
+            }
             "--seed" => args.seed = number(&word, &value("a number")?)?,
             other => return Err(format!("unknown option {other:?}")),
         }
     }
     if args.sockets && args.pd.is_some() {
-        return Err("--sockets starts an embedded cluster, --pd uses one of your own: choose one".into());
+        return Err(
+            "--sockets starts an embedded cluster, --pd uses one of your own: choose one".into(),
+        );
     }
     Ok(Asked::Run(args))
 }
@@ -63,10 +72,13 @@ fn runtime(name: &str) -> Result<Runtime, String> {
         "tokio" => Ok(Runtime::Tokio),
         "async-std" => Ok(Runtime::AsyncStd),
         "smol" => Ok(Runtime::Smol),
-        other => Err(format!("unknown runtime {other:?}: choose tokio, async-std or smol")),
+        other => Err(format!(
+            "unknown runtime {other:?}: choose tokio, async-std or smol"
+        )),
     }
 }
 
 fn number(option: &str, text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("{option} needs a number, not {text:?}"))
+    text.parse()
+        .map_err(|_| format!("{option} needs a number, not {text:?}"))
 }

@@ -35,7 +35,9 @@ pub(crate) async fn work(db: RawClient, worker: u64, tally: &Tally) -> Result<()
     let mut expected: BTreeMap<u64, String> = BTreeMap::new();
     let mut state = worker.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut random = move |bound: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % bound
     };
     let mut round = 0_u64;
@@ -45,40 +47,71 @@ pub(crate) async fn work(db: RawClient, worker: u64, tally: &Tally) -> Result<()
         let began = db.now();
         if random(2) == 0 {
             let value = format!("{worker}-{item}-{round}");
-            db.put(key(worker, item), value.as_str()).await.map_err(|e| wrong("put", &e))?;
+            db.put(key(worker, item), value.as_str())
+                .await
+                .map_err(|e| wrong("put", &e))?;
             expected.insert(item, value);
             tally.puts.fetch_add(1, Ordering::Relaxed);
         } else if random(100) > 0 {
-            let found = db.get(key(worker, item)).await.map_err(|e| wrong("get", &e))?;
+            let found = db
+                .get(key(worker, item))
+                .await
+                .map_err(|e| wrong("get", &e))?;
             let found = found.map(|value| String::from_utf8_lossy(&value).into_owned());
             if found.as_ref() != expected.get(&item) {
-                return Err(format!("{} held {found:?}, not {:?}", key(worker, item), expected.get(&item)));
+                return Err(format!(
+                    "{} held {found:?}, not {:?}",
+                    key(worker, item),
+                    expected.get(&item)
+                ));
             }
             tally.gets.fetch_add(1, Ordering::Relaxed);
         } else {
             let range = KeyRange::prefix(format!("{PREFIX}{worker:x}/"));
-            let pairs = db.scan(range).page_size(64).collect().await.map_err(|e| wrong("scan", &e))?;
+            let pairs = db
+                .scan(range)
+                .page_size(64)
+                .collect()
+                .await
+                .map_err(|e| wrong("scan", &e))?;
             let same = pairs.len() == expected.len()
-                && pairs.iter().zip(expected.values()).all(|(pair, value)| pair.value[..] == *value.as_bytes());
+                && pairs
+                    .iter()
+                    .zip(expected.values())
+                    .all(|(pair, value)| pair.value[..] == *value.as_bytes());
             if !same {
-                return Err(format!("a scan found {} pairs where {} were written", pairs.len(), expected.len()));
+                return Err(format!(
+                    "a scan found {} pairs where {} were written",
+                    pairs.len(),
+                    expected.len()
+                ));
             }
             tally.scans.fetch_add(1, Ordering::Relaxed);
         }
         let took = db.now() - began;
-        tally.slowest.fetch_max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        tally.slowest.fetch_max(
+            u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
     Ok(())
 }
 
 fn wrong(operation: &str, error: &tikv::Error) -> String {
-    let hint = if error.kind() == ErrorKind::Deadline { " (the cluster was away for too long)" } else { "" };
+    let hint = if error.kind() == ErrorKind::Deadline {
+        " (the cluster was away for too long)"
+    } else {
+        ""
+    };
     format!("{operation} failed: {error}{hint}")
 }
 
 /// Prints what was done since the last time, on one line.
 pub(crate) fn progress(tally: &Tally, since: &mut (u64, u64), elapsed: Duration, what: &str) {
-    let (puts, gets) = (tally.puts.load(Ordering::Relaxed), tally.gets.load(Ordering::Relaxed));
+    let (puts, gets) = (
+        tally.puts.load(Ordering::Relaxed),
+        tally.gets.load(Ordering::Relaxed),
+    );
     println!(
         "  {:>5.1} s  {:>6} puts {:>6} gets  {what}",
         elapsed.as_secs_f64(),
