@@ -5,6 +5,7 @@ mod support;
 
 mod explore_call;
 mod explore_many;
+mod laws_all;
 mod moving;
 mod planted;
 mod scenarios_region;

@@ -10,3 +10,4 @@ pub(crate) mod made_up;
 pub(crate) mod model;
 pub(crate) mod replies;
 pub(crate) mod servant;
+pub(crate) mod zoo;
