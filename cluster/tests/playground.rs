@@ -23,7 +23,10 @@ use tikv_cluster::{
 };
 use tikv_core::{
     port::{Duplex, OpenStream, Runtime as _, StreamKind, Transport as _},
-    rpc::{Code, Head, Metadata, PdReply, PdRequest, Reply, Request, Rpc, SendError},
+    rpc::{
+        Code, ColumnFamily, Head, Metadata, PdReply, PdRequest, RawPut, Reply, Request, Rpc,
+        SendError,
+    },
 };
 use tikv_proto::{
     kvrpcpb, pdpb,
@@ -468,6 +471,46 @@ fn another_member_of_pd_takes_over() {
     playground.cluster().start_pd(MemberId(2));
     client.settled(&playground);
     TcpStream::connect(&pds[2]).unwrap();
+}
+
+#[test]
+fn a_clock_that_stands_is_put_forward_by_hand() {
+    let (playground, client) = start(|o| {
+        o.clock_stands = true;
+        o.cluster.api_version = ApiVersion::V1Ttl;
+    });
+    let written = Request::RawPut(RawPut {
+        key: "k".into(),
+        value: "v".into(),
+        cf: ColumnFamily::Default,
+        ttl: 3600,
+        for_cas: false,
+    });
+    assert!(client.raw(&playground, "k", written).is_ok());
+    let region = playground.cluster().region_of(b"k").unwrap();
+    let leader = region.leader.unwrap().store_id.into();
+    playground.pass_time(3599 * SECOND);
+    assert_eq!(
+        value(client.raw(&playground, "k", get("k"))).as_deref(),
+        Some("v")
+    );
+    playground.pass_time(SECOND);
+    assert_eq!(value(client.raw(&playground, "k", get("k"))), None);
+
+    playground.cluster().stop_store(leader).unwrap();
+    std::thread::sleep(SECOND / 2);
+    assert_eq!(
+        playground.cluster().leader_of(region.meta.id.into()),
+        None,
+        "no election"
+    );
+    playground.pass_time(SECOND);
+    assert!(
+        playground
+            .cluster()
+            .leader_of(region.meta.id.into())
+            .is_some()
+    );
 }
 
 #[test]

@@ -38,6 +38,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use tokio::{
@@ -55,6 +56,7 @@ use supervisor::Supervisor;
 #[derive(Debug)]
 pub struct Playground {
     cluster: EmbeddedCluster,
+    clock: Arc<Clock>,
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
     settled: watch::Receiver<u64>,
@@ -85,8 +87,11 @@ impl Playground {
         }
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::runtime)?;
-        let clock = Arc::new(Clock::new(runtime.handle().clone()));
-        let cluster = EmbeddedCluster::start(cluster, clock);
+        let clock = Arc::new(Clock::new(runtime.handle().clone(), !options.clock_stands));
+        let cluster = EmbeddedCluster::start(
+            cluster,
+            Arc::clone(&clock) as Arc<dyn tikv_core::port::Runtime>,
+        );
         let supervisor = {
             let _inside = runtime.enter();
             Supervisor::new(cluster.clone(), options.host, pd, stores)
@@ -105,6 +110,7 @@ impl Playground {
         thread.spawn(run).map_err(StartError::runtime)?;
         Ok(Self {
             cluster,
+            clock,
             stop: Some(stop),
             ended,
             settled,
@@ -157,6 +163,13 @@ impl Playground {
             pd.join(","),
             stores.collect::<Vec<_>>().join(","),
         )
+    }
+
+    /// Lets the cluster's time jump ahead: values expire, leases end, what is delayed arrives. Clients' time does not.
+    pub fn pass_time(&self, time: Duration) {
+        self.clock.put_forward(time);
+        // What is due has happened when this returns.
+        self.cluster.look(|_| {});
     }
 
     /// Ready when the sockets are as everything done to the cluster before this call wants them: closed, still, or

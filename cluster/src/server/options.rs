@@ -19,6 +19,9 @@ pub struct PlaygroundOptions {
     /// Whether timestamps begin with the time that it is, as other clients may expect of them; `cluster.epoch_ms` is
     /// not used then. Default true.
     pub wall_clock: bool,
+    /// Whether the cluster's time passes only by [`Playground::pass_time`](super::Playground::pass_time), so that
+    /// nothing in it happens by itself. Deadlines of calls are then the client's business alone. Default false.
+    pub clock_stands: bool,
     /// The cluster. Its addresses are overwritten.
     pub cluster: ClusterOptions,
 }
@@ -29,6 +32,7 @@ impl Default for PlaygroundOptions {
             host: Ipv4Addr::LOCALHOST.into(),
             pd_port: 0,
             wall_clock: true,
+            clock_stands: false,
             cluster: ClusterOptions::default(),
         }
     }
