@@ -93,6 +93,8 @@ pub enum Doing {
     BackingOff,
     /// Looking for PD's leader.
     Discovering,
+    /// Waiting for PD's answer.
+    AskingPd,
     /// Waiting for a timestamp.
     ReadingTimestamp,
 }
@@ -104,6 +106,7 @@ impl fmt::Display for Doing {
             Self::Calling => "waiting for a store",
             Self::BackingOff => "backing off",
             Self::Discovering => "looking for the PD leader",
+            Self::AskingPd => "waiting for PD",
             Self::ReadingTimestamp => "waiting for a timestamp",
         })
     }

@@ -64,7 +64,12 @@ impl PdCall {
 
     fn send(&mut self, cx: &mut Cx<'_>) -> Option<Result<PdReply, Failure>> {
         if cx.now >= self.deadline {
-            return self.too_late(Doing::Calling);
+            let leads = cx.facts.pd.members().leader.is_some();
+            return self.too_late(if leads {
+                Doing::AskingPd
+            } else {
+                Doing::Discovering
+            });
         }
         let Some(leader) = cx.facts.pd.members().leader.clone() else {
             return self.discover(cx);
