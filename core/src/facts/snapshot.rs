@@ -39,6 +39,11 @@ impl Snapshot {
         self.len
     }
 
+    #[cfg(test)]
+    pub(super) const fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
     /// The region that holds `key`.
     pub(super) fn find(&self, key: &[u8]) -> Option<&RegionRef> {
         let (segment, index) = self.last_before(key, Bound::UpTo)?;
