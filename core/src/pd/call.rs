@@ -6,7 +6,8 @@
 //!                `-- no --------------------------------------------------+   |
 //!                                                                         v   v
 //!             Sending <-- another leader -- Discovering (the member service)
-//!                ^                               `-- the same, or none --> Pausing --+
+//!                ^                               |-- the same, or none --> Pausing --+
+//!                |                               `-- once more another --> Pausing --+
 //!                `-------------------------------------------------------------------'
 //!   Cancel: what is waited for is abandoned.
 //! ```
@@ -35,6 +36,9 @@ pub struct PdCall {
     deadline: Instant,
     backoff: Backoff,
     asked: Option<Arc<str>>,
+    /// Another leader was asked without a pause. Members that name each other would otherwise be asked in turn as fast as
+    /// they answer.
+    hurried: bool,
     last: Option<Arc<str>>,
     phase: Phase,
 }
@@ -57,6 +61,7 @@ impl PdCall {
             deadline,
             backoff: Backoff::new(Duration::ZERO, 1),
             asked: None,
+            hurried: false,
             last: None,
             phase: Phase::Idle,
         }
@@ -161,7 +166,8 @@ impl PdCall {
             Ok(()) => {}
         }
         let leader = cx.facts.pd.members().leader.clone();
-        if leader.is_some() && leader != self.asked {
+        if leader.is_some() && leader != self.asked && !self.hurried {
+            self.hurried = self.asked.is_some();
             return self.send(cx);
         }
         let Ok(sleep) = self.backoff.next(
@@ -176,8 +182,8 @@ impl PdCall {
         if cx.now >= self.deadline {
             return self.too_late(Doing::Discovering);
         }
-        self.asked = None;
-        self.phase = Phase::Pausing(cx.sleep_until(until));
+        (self.asked, self.hurried) = (None, false);
+        self.phase = Phase::Pausing(cx.pause(BackoffKind::PdRpc, until));
         None
     }
 

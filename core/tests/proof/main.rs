@@ -5,6 +5,7 @@ mod support;
 
 mod explore_call;
 mod explore_many;
+mod explore_pd;
 mod laws_all;
 mod moving;
 mod planted;
