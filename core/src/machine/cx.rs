@@ -1,10 +1,11 @@
 //! What a machine is lent while it handles one event.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
+    backoff::BackoffKind,
     facts::{Facts, StoreId},
     port::OpenStream,
     rpc::Rpc,
@@ -38,6 +39,8 @@ impl Shared {
 pub struct Outbox {
     first: Option<Action>,
     more: Vec<Action>,
+    /// `None`: nobody wants to know.
+    pauses: Option<Vec<(BackoffKind, Duration)>>,
 }
 
 impl Outbox {
@@ -47,6 +50,17 @@ impl Outbox {
         Self {
             first: None,
             more: Vec::new(),
+            pauses: None,
+        }
+    }
+
+    /// Nothing asked for, of a driver that wants to know why machines pause: see [`Outbox::take_pauses`].
+    #[must_use]
+    pub const fn noting_pauses() -> Self {
+        Self {
+            first: None,
+            more: Vec::new(),
+            pauses: Some(Vec::new()),
         }
     }
 
@@ -73,6 +87,14 @@ impl Outbox {
     /// Takes all actions, oldest first.
     pub fn drain(&mut self) -> impl Iterator<Item = Action> + '_ {
         self.first.take().into_iter().chain(self.more.drain(..))
+    }
+
+    /// Takes the pauses that began during the event, with their kinds, oldest first. Always empty unless the outbox was
+    /// made by [`Outbox::noting_pauses`].
+    ///
+    /// They are beside the actions and no part of them: a [`Action::Sleep`] says only until when.
+    pub fn take_pauses(&mut self) -> impl Iterator<Item = (BackoffKind, Duration)> + '_ {
+        self.pauses.iter_mut().flat_map(|pauses| pauses.drain(..))
     }
 }
 
@@ -142,6 +164,19 @@ impl<'a> Cx<'a> {
     /// Wakes this machine at `at`.
     pub fn sleep_until(&mut self, at: Instant) -> Waiting {
         self.ask(|tag| Action::Sleep(tag, at))
+    }
+
+    /// Wakes this machine at `at`, and notes for whoever counts pauses that it backs off until then for that reason.
+    pub fn pause(&mut self, kind: BackoffKind, at: Instant) -> Waiting {
+        self.note_pause(kind, at.saturating_since(self.now));
+        self.sleep_until(at)
+    }
+
+    /// Notes a pause whose sleep is asked for elsewhere: one of several reasons for the same sleep.
+    pub fn note_pause(&mut self, kind: BackoffKind, time: Duration) {
+        if let Some(pauses) = &mut self.outbox.pauses {
+            pauses.push((kind, time));
+        }
     }
 
     /// Asks the region loader, whose answer is in the facts when it arrives.

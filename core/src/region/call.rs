@@ -258,6 +258,7 @@ impl<R: RegionRequest> RegionCall<R> {
                 peer: chosen,
                 flags: CallFlags {
                     is_retry: self.sends > 0,
+                    sent_before: self.sends,
                     max_execution_ms: self.max_execution_ms(cx),
                     ..CallFlags::default()
                 },
@@ -308,9 +309,9 @@ impl<R: RegionRequest> RegionCall<R> {
             .unwrap_or_else(|| self.cause(CauseKind::NoCandidate));
         self.last = Some(cause);
         let owed = match self.selector.largest_owed() {
-            None => Duration::ZERO,
+            None => None,
             Some((kind, cause)) => match self.backoff.next(&self.options, kind, cause, cx.rng()) {
-                Ok(sleep) => sleep,
+                Ok(sleep) => Some((kind, sleep)),
                 Err(spent) => return self.fail(FailureKind::Exhausted(spent)),
             },
         };
@@ -318,7 +319,7 @@ impl<R: RegionRequest> RegionCall<R> {
             .backoff
             .next(&self.options, BackoffKind::RegionMiss, cause, cx.rng())
         {
-            Ok(sleep) => self.sleep(cx, owed + sleep, Then::Relocate),
+            Ok(sleep) => self.sleep(cx, owed, (BackoffKind::RegionMiss, sleep), Then::Relocate),
             Err(spent) => self.fail(FailureKind::Exhausted(spent)),
         }
     }
@@ -380,11 +381,12 @@ impl<R: RegionRequest> RegionCall<R> {
         self.refresh(cx);
         self.selector.failed(&self.region, peer, cx.now - since);
         self.last = Some(self.cause(cause_of(&error)));
-        cx.facts.retries.count(cause_of(&error));
         let unsafe_to_repeat = !R::IDEMPOTENT && self.maybe_applied;
         if error.is_final() || unsafe_to_repeat {
             return self.fail(FailureKind::Send(error));
         }
+        // Only what makes the operation try again counts.
+        cx.facts.retries.count(cause_of(&error));
         if cx.now >= cx.deadline {
             return self.fail(self.too_late(Doing::Calling));
         }
@@ -410,16 +412,27 @@ impl<R: RegionRequest> RegionCall<R> {
 
     fn pause(&mut self, cx: &mut Cx<'_>, kind: BackoffKind, cause: Cause, then: Then) -> Step<R> {
         match self.backoff.next(&self.options, kind, cause, cx.rng()) {
-            Ok(sleep) => self.sleep(cx, sleep, then),
+            Ok(sleep) => self.sleep(cx, None, (kind, sleep), then),
             Err(spent) => self.fail(FailureKind::Exhausted(spent)),
         }
     }
 
-    fn sleep(&mut self, cx: &mut Cx<'_>, sleep: Duration, then: Then) -> Step<R> {
-        let until = cx.now + sleep;
+    /// Sleeps once for up to two reasons: for what is owed first, then for the other.
+    fn sleep(
+        &mut self,
+        cx: &mut Cx<'_>,
+        owed: Option<(BackoffKind, Duration)>,
+        (kind, sleep): (BackoffKind, Duration),
+        then: Then,
+    ) -> Step<R> {
+        let until = cx.now + owed.map_or(Duration::ZERO, |(_, time)| time) + sleep;
         if until >= cx.deadline {
             return self.fail(self.too_late(Doing::BackingOff));
         }
+        if let Some((kind, time)) = owed {
+            cx.note_pause(kind, time);
+        }
+        cx.note_pause(kind, sleep);
         self.phase = Phase::Sleeping {
             waiting: cx.sleep_until(until),
             then,

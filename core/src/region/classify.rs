@@ -31,6 +31,75 @@ pub(super) enum Verdict {
 
 const MISS: Option<BackoffKind> = Some(BackoffKind::RegionMiss);
 
+/// What kind of region error it is: the first variant that is set decides.
+#[must_use]
+pub fn region_error_kind(error: &errorpb::Error) -> CauseKind {
+    let variants = [
+        (
+            error.undetermined_result.is_some(),
+            CauseKind::UndeterminedResult,
+        ),
+        (error.not_leader.is_some(), CauseKind::NotLeader),
+        (error.disk_full.is_some(), CauseKind::DiskFull),
+        (
+            error.recovery_in_progress.is_some(),
+            CauseKind::RecoveryInProgress,
+        ),
+        (error.is_witness.is_some(), CauseKind::IsWitness),
+        (
+            error.flashback_in_progress.is_some(),
+            CauseKind::FlashbackInProgress,
+        ),
+        (
+            error.flashback_not_prepared.is_some(),
+            CauseKind::FlashbackNotPrepared,
+        ),
+        (error.region_not_found.is_some(), CauseKind::RegionNotFound),
+        (error.key_not_in_region.is_some(), CauseKind::KeyNotInRegion),
+        (error.epoch_not_match.is_some(), CauseKind::EpochNotMatch),
+        (
+            error.bucket_version_not_match.is_some(),
+            CauseKind::BucketVersionNotMatch,
+        ),
+        (error.server_is_busy.is_some(), CauseKind::ServerIsBusy),
+        (error.stale_command.is_some(), CauseKind::StaleCommand),
+        (error.store_not_match.is_some(), CauseKind::StoreNotMatch),
+        (
+            error.raft_entry_too_large.is_some(),
+            CauseKind::RaftEntryTooLarge,
+        ),
+        (
+            error.max_timestamp_not_synced.is_some(),
+            CauseKind::MaxTimestampNotSynced,
+        ),
+        (
+            error.region_not_initialized.is_some(),
+            CauseKind::RegionNotInitialized,
+        ),
+        (
+            error.read_index_not_ready.is_some(),
+            CauseKind::ReadIndexNotReady,
+        ),
+        (
+            error.proposal_in_merging_mode.is_some(),
+            CauseKind::ProposalInMergingMode,
+        ),
+        (error.data_is_not_ready.is_some(), CauseKind::DataIsNotReady),
+        (error.mismatch_peer_id.is_some(), CauseKind::MismatchPeerId),
+        (
+            error.message.contains("invalid max_ts update"),
+            CauseKind::InvalidMaxTsUpdate,
+        ),
+        (
+            error.message.contains("Deadline is exceeded"),
+            CauseKind::DeadlineExceeded,
+        ),
+    ];
+    let set = variants.into_iter().find(|(is_set, _)| *is_set);
+    // A variant newer than this client, or only a message.
+    set.map_or(CauseKind::UnknownRegionError, |(_, kind)| kind)
+}
+
 /// Reads a region error that `peer` gave, and corrects the facts by it.
 pub(super) fn classify(
     error: &errorpb::Error,
@@ -39,145 +108,43 @@ pub(super) fn classify(
     selector: &mut Selector,
     cx: &mut Cx<'_>,
 ) -> (CauseKind, Verdict) {
-    if error.undetermined_result.is_some() {
-        return (CauseKind::UndeterminedResult, Verdict::Undetermined);
-    }
-    if let Some(not_leader) = &error.not_leader {
-        return (
-            CauseKind::NotLeader,
-            on_not_leader(not_leader, region, peer, selector),
-        );
-    }
-    if error.disk_full.is_some() {
-        return (
-            CauseKind::DiskFull,
-            Verdict::RetryAfter(BackoffKind::DiskFull),
-        );
-    }
-    if error.recovery_in_progress.is_some() {
-        return (
-            CauseKind::RecoveryInProgress,
-            lost(region, Some(BackoffKind::RegionRecovering)),
-        );
-    }
-    if error.is_witness.is_some() {
-        return (
-            CauseKind::IsWitness,
-            lost(region, Some(BackoffKind::IsWitness)),
-        );
-    }
-    if error.flashback_in_progress.is_some() {
-        return (
-            CauseKind::FlashbackInProgress,
-            Verdict::Refuse(Refusal::FlashbackInProgress),
-        );
-    }
-    if error.flashback_not_prepared.is_some() {
-        return (
-            CauseKind::FlashbackNotPrepared,
-            Verdict::Refuse(Refusal::FlashbackNotPrepared),
-        );
-    }
-    if error.region_not_found.is_some() {
-        return (
-            CauseKind::RegionNotFound,
-            on_region_not_found(region, selector),
-        );
-    }
-    if error.key_not_in_region.is_some() {
-        return (CauseKind::KeyNotInRegion, lost(region, MISS));
-    }
-    if let Some(epoch) = &error.epoch_not_match {
-        return (
-            CauseKind::EpochNotMatch,
-            on_epoch_not_match(epoch, region, peer, cx),
-        );
-    }
-    if error.bucket_version_not_match.is_some() {
-        return (CauseKind::BucketVersionNotMatch, Verdict::Relocate(MISS));
-    }
-    classify_store(error, region, peer, selector, cx)
-}
-
-/// The errors that speak of the store's state rather than of the region.
-fn classify_store(
-    error: &errorpb::Error,
-    region: &RegionRef,
-    peer: usize,
-    selector: &mut Selector,
-    cx: &mut Cx<'_>,
-) -> (CauseKind, Verdict) {
-    if let Some(busy) = &error.server_is_busy {
-        return (
-            CauseKind::ServerIsBusy,
-            on_busy(busy, region, peer, selector, cx),
-        );
-    }
-    if error.stale_command.is_some() {
+    let kind = region_error_kind(error);
+    let verdict = match kind {
+        CauseKind::UndeterminedResult => Verdict::Undetermined,
+        CauseKind::NotLeader => on_not_leader(error, region, peer, selector),
+        CauseKind::DiskFull => Verdict::RetryAfter(BackoffKind::DiskFull),
+        CauseKind::RecoveryInProgress => lost(region, Some(BackoffKind::RegionRecovering)),
+        CauseKind::IsWitness => lost(region, Some(BackoffKind::IsWitness)),
+        CauseKind::FlashbackInProgress => Verdict::Refuse(Refusal::FlashbackInProgress),
+        CauseKind::FlashbackNotPrepared => Verdict::Refuse(Refusal::FlashbackNotPrepared),
+        CauseKind::RegionNotFound => on_region_not_found(region, selector),
+        CauseKind::KeyNotInRegion | CauseKind::MismatchPeerId => lost(region, MISS),
+        CauseKind::EpochNotMatch => on_epoch_not_match(error, region, peer, cx),
+        CauseKind::BucketVersionNotMatch => Verdict::Relocate(MISS),
+        CauseKind::ServerIsBusy => on_busy(error, region, peer, selector, cx),
         // client-go asks again without a pause, up to ten times; a pause costs nothing and spares the store.
-        return (
-            CauseKind::StaleCommand,
-            Verdict::RetryAfter(BackoffKind::StaleCommand),
-        );
-    }
-    if error.store_not_match.is_some() {
-        return (
-            CauseKind::StoreNotMatch,
-            on_store_not_match(region, peer, cx),
-        );
-    }
-    if let Some(large) = &error.raft_entry_too_large {
-        let refusal = Refusal::EntryTooLarge {
-            size: large.entry_size,
-        };
-        return (CauseKind::RaftEntryTooLarge, Verdict::Refuse(refusal));
-    }
-    if error.max_timestamp_not_synced.is_some() {
-        return (
-            CauseKind::MaxTimestampNotSynced,
-            Verdict::RetryAfter(BackoffKind::MaxTsNotSynced),
-        );
-    }
-    if error.region_not_initialized.is_some() {
-        return (
-            CauseKind::RegionNotInitialized,
-            Verdict::RetryAfter(BackoffKind::RegionNotInitialized),
-        );
-    }
-    if error.read_index_not_ready.is_some() {
-        return (
-            CauseKind::ReadIndexNotReady,
-            Verdict::RetryAfter(BackoffKind::RegionScheduling),
-        );
-    }
-    if error.proposal_in_merging_mode.is_some() {
-        return (
-            CauseKind::ProposalInMergingMode,
-            Verdict::RetryAfter(BackoffKind::RegionScheduling),
-        );
-    }
-    if error.data_is_not_ready.is_some() {
-        selector.not_ready(peer);
-        return (CauseKind::DataIsNotReady, Verdict::Retry);
-    }
-    if error.mismatch_peer_id.is_some() {
-        return (CauseKind::MismatchPeerId, lost(region, MISS));
-    }
-    if error.message.contains("invalid max_ts update") {
-        let refusal = Refusal::InvalidMaxTs(error.message.as_str().into());
-        return (CauseKind::InvalidMaxTsUpdate, Verdict::Refuse(refusal));
-    }
-    if error.message.contains("Deadline is exceeded") {
-        return (
-            CauseKind::DeadlineExceeded,
-            Verdict::RetryAfter(BackoffKind::RegionScheduling),
-        );
-    }
-    // A variant newer than this client, or only a message. client-go retries without a pause; see the stale command.
-    (
-        CauseKind::UnknownRegionError,
-        Verdict::RetryAfter(BackoffKind::RegionScheduling),
-    )
+        CauseKind::StaleCommand => Verdict::RetryAfter(BackoffKind::StaleCommand),
+        CauseKind::StoreNotMatch => on_store_not_match(region, peer, cx),
+        CauseKind::RaftEntryTooLarge => Verdict::Refuse(Refusal::EntryTooLarge {
+            size: error
+                .raft_entry_too_large
+                .as_ref()
+                .map_or(0, |e| e.entry_size),
+        }),
+        CauseKind::MaxTimestampNotSynced => Verdict::RetryAfter(BackoffKind::MaxTsNotSynced),
+        CauseKind::RegionNotInitialized => Verdict::RetryAfter(BackoffKind::RegionNotInitialized),
+        CauseKind::DataIsNotReady => {
+            selector.not_ready(peer);
+            Verdict::Retry
+        }
+        CauseKind::InvalidMaxTsUpdate => {
+            Verdict::Refuse(Refusal::InvalidMaxTs(error.message.as_str().into()))
+        }
+        // `ReadIndexNotReady`, `ProposalInMergingMode`, `DeadlineExceeded`; and what this client does not know, for which
+        // client-go retries without a pause; see the stale command.
+        _ => Verdict::RetryAfter(BackoffKind::RegionScheduling),
+    };
+    (kind, verdict)
 }
 
 fn lost(region: &RegionRef, pause: Option<BackoffKind>) -> Verdict {
@@ -186,13 +153,14 @@ fn lost(region: &RegionRef, pause: Option<BackoffKind>) -> Verdict {
 }
 
 fn on_not_leader(
-    error: &errorpb::NotLeader,
+    error: &errorpb::Error,
     region: &RegionRef,
     peer: usize,
     selector: &mut Selector,
 ) -> Verdict {
     selector.not_leader(peer);
-    let Some(hint) = error.leader.as_ref().filter(|l| l.id != 0) else {
+    let hint = error.not_leader.as_ref().and_then(|e| e.leader.as_ref());
+    let Some(hint) = hint.filter(|leader| leader.id != 0) else {
         return Verdict::RetryAfter(BackoffKind::RegionScheduling);
     };
     let Some(leader) = region
@@ -227,19 +195,16 @@ fn on_region_not_found(region: &RegionRef, selector: &mut Selector) -> Verdict {
 }
 
 fn on_epoch_not_match(
-    error: &errorpb::EpochNotMatch,
+    error: &errorpb::Error,
     region: &RegionRef,
     peer: usize,
     cx: &mut Cx<'_>,
 ) -> Verdict {
-    if error.current_regions.is_empty() {
-        region.invalidate(InvalidReason::EpochNotMatch);
-        return Verdict::Relocate(MISS);
-    }
+    let epoch = error.epoch_not_match.as_ref();
     // Regions whose keys do not belong to this client's keyspace are of no use to it.
-    let current: Vec<RegionInfo> = error
-        .current_regions
-        .iter()
+    let current: Vec<RegionInfo> = epoch
+        .into_iter()
+        .flat_map(|epoch| &epoch.current_regions)
         .filter_map(|meta| cx.facts.region_from_store(meta))
         .collect();
     if current.is_empty() {
@@ -285,23 +250,25 @@ fn on_store_not_match(region: &RegionRef, peer: usize, cx: &mut Cx<'_>) -> Verdi
 }
 
 fn on_busy(
-    error: &errorpb::ServerIsBusy,
+    error: &errorpb::Error,
     region: &RegionRef,
     peer: usize,
     selector: &mut Selector,
     cx: &Cx<'_>,
 ) -> Verdict {
     let store = region.peers()[peer].store;
-    if error.estimated_wait_ms > 0 {
-        region.stores()[peer].observe_wait(
-            std::time::Duration::from_millis(u64::from(error.estimated_wait_ms)),
-            cx.now,
-        );
+    let wait_ms = error
+        .server_is_busy
+        .as_ref()
+        .map_or(0, |busy| busy.estimated_wait_ms);
+    if wait_ms > 0 {
+        region.stores()[peer]
+            .observe_wait(std::time::Duration::from_millis(u64::from(wait_ms)), cx.now);
     }
     let cause = crate::backoff::Cause::new(CauseKind::ServerIsBusy)
         .in_region(region.id())
         .at_store(store);
-    match selector.busy(region, peer, cause, error.estimated_wait_ms > 0) {
+    match selector.busy(region, peer, cause, wait_ms > 0) {
         Busy::AskAnother => Verdict::Retry,
         Busy::Wait => Verdict::RetryAfter(BackoffKind::ServerBusy),
     }

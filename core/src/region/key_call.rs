@@ -195,7 +195,7 @@ impl<R: KeyRequest> KeyCall<R> {
         ) {
             Ok(sleep) if cx.now + sleep < cx.deadline => {
                 self.phase = Phase::Pausing {
-                    waiting: cx.sleep_until(cx.now + sleep),
+                    waiting: cx.pause(BackoffKind::RegionMiss, cx.now + sleep),
                     rest,
                 };
                 None

@@ -16,5 +16,6 @@ mod selector;
 
 pub use account::Account;
 pub use call::{CallOptions, Outcome, RegionCall, RegionRequest};
+pub use classify::region_error_kind;
 pub use key_call::{KeyCall, KeyRequest, Place};
 pub use regroup::{Part, Plan, Regroup};

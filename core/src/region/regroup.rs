@@ -239,7 +239,7 @@ impl<P: Plan> Regroup<P> {
                 if cx.now + sleep >= cx.deadline {
                     return Err(work.backoff.too_late(Doing::Locating));
                 }
-                let waiting = cx.sleep_until(cx.now + sleep);
+                let waiting = cx.pause(BackoffKind::RegionMiss, cx.now + sleep);
                 self.held.push(Held { waiting, work });
                 return Ok(());
             }

@@ -120,9 +120,41 @@ macro_rules! commands {
                     $(Self::$plain => {})*
                 }
             }
+
+            /// How many bytes [`Request::encode`] appends.
+            #[must_use]
+            pub fn encoded_len(&self) -> usize {
+                match self {
+                    $(Self::$lean(body) => body.encoded_len(),)*
+                    Self::Kv(kv) => match &**kv { $(KvRequest::$kv(m) => m.encoded_len(),)* },
+                    Self::Pd(pd) => match &**pd { $(PdRequest::$pd(m) => m.encoded_len(),)* },
+                    $(Self::$plain => 0,)*
+                }
+            }
         }
 
         impl Reply {
+            /// The region error in an answer, if it has one.
+            #[must_use]
+            pub fn region_error(&self) -> Option<&errorpb::Error> {
+                match self {
+                    $(Self::$lean(m) => m.region_error.as_deref(),)*
+                    Self::Kv(kv) => match &**kv { $(KvReply::$kv(m) => m.region_error.as_deref(),)* },
+                    Self::Pd(_) $(| Self::$plain(_))* => None,
+                }
+            }
+
+            /// How many bytes the answer has on the wire, without fields that this client does not know.
+            #[must_use]
+            pub fn encoded_len(&self) -> usize {
+                match self {
+                    $(Self::$lean(m) => m.encoded_len(),)*
+                    Self::Kv(kv) => match &**kv { $(KvReply::$kv(m) => m.encoded_len(),)* },
+                    Self::Pd(pd) => match &**pd { $(PdReply::$pd(m) => m.encoded_len(),)* },
+                    $(Self::$plain(m) => m.encoded_len(),)*
+                }
+            }
+
             /// Takes the region error out of an answer, if it has one.
             pub fn take_region_error(&mut self) -> Option<Box<errorpb::Error>> {
                 match self {
@@ -192,6 +224,28 @@ commands! {
     }
 }
 
+impl Command {
+    /// Whether it can change data.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        matches!(
+            self,
+            Self::RawPut
+                | Self::RawDelete
+                | Self::RawBatchPut
+                | Self::RawBatchDelete
+                | Self::RawDeleteRange
+                | Self::RawCompareAndSwap
+        )
+    }
+
+    /// Whether it is about raw keys and values.
+    #[must_use]
+    pub fn is_raw(self) -> bool {
+        self.name().starts_with("Raw")
+    }
+}
+
 /// The answer of a server's health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Health(i32);
@@ -199,6 +253,11 @@ pub struct Health(i32);
 impl Health {
     fn decode(bytes: Bytes) -> Result<Self, prost::DecodeError> {
         grpc_health::HealthCheckResponse::decode(bytes).map(|answer| Self(answer.status))
+    }
+
+    const fn encoded_len(self) -> usize {
+        // One byte of key and one of status; nothing for the status 0.
+        if self.0 == 0 { 0 } else { 2 }
     }
 
     /// An answer as a healthy server gives it.

@@ -38,6 +38,17 @@ impl Head {
             }
         }
     }
+
+    /// How many bytes [`Head::encode`] appends.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let len = match self {
+            Self::None => return 0,
+            Self::Region(context) => context.encoded_len(),
+            Self::Fixed(message) => message.len(),
+        };
+        1 + encoded_len_varint(len as u64) + len
+    }
 }
 
 /// What one attempt of a request adds to its context.
@@ -49,6 +60,9 @@ pub struct CallFlags {
     pub stale_read: bool,
     /// Something was sent before for the same operation.
     pub is_retry: bool,
+    /// How many requests were sent before for the same part of the operation. It is for whoever watches requests, and
+    /// is not on the wire.
+    pub sent_before: u32,
     /// How long the server may work on it, in milliseconds; 0 for no limit.
     pub max_execution_ms: u64,
 }
@@ -123,7 +137,7 @@ const fn role_number(role: PeerRole) -> u64 {
     }
 }
 
-fn uint_len(field: u32, value: u64) -> usize {
+pub(super) fn uint_len(field: u32, value: u64) -> usize {
     if value == 0 {
         0
     } else {
@@ -194,6 +208,7 @@ mod tests {
                 replica_read: true,
                 stale_read: true,
                 is_retry: true,
+                sent_before: 1,
                 max_execution_ms: 20_000,
             },
             fixed: fixed_context(&kvrpcpb::Context {
@@ -207,6 +222,7 @@ mod tests {
     fn decode(head: &Head) -> kvrpcpb::Context {
         let mut out = BytesMut::new();
         head.encode(&mut out);
+        assert_eq!(out.len(), head.encoded_len());
         kvrpcpb::RawGetRequest::decode(out.freeze())
             .unwrap()
             .context

@@ -53,6 +53,12 @@ impl Rpc {
         self.head.encode(out);
         self.request.encode(out);
     }
+
+    /// How many bytes [`Rpc::encode`] appends.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.head.encoded_len() + self.request.encoded_len()
+    }
 }
 
 /// gRPC metadata that TiKV and PD know.

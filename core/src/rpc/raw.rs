@@ -6,10 +6,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
     DecodeError, Message as _,
     encoding::{
-        DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
+        DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
+        encoded_len_varint, skip_field,
     },
 };
 use tikv_proto::errorpb;
+
+use super::head::uint_len;
 
 /// A RocksDB column family of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +99,64 @@ impl RawDelete {
         put_bytes(3, self.cf.name().as_bytes(), out);
         put_uint(4, u64::from(self.for_cas), out);
     }
+}
+
+// The keys of all these fields are one byte long.
+fn bytes_len(value: &[u8]) -> usize {
+    if value.is_empty() {
+        0
+    } else {
+        1 + encoded_len_varint(value.len() as u64) + value.len()
+    }
+}
+
+impl RawGet {
+    pub(super) fn encoded_len(&self) -> usize {
+        bytes_len(&self.key) + bytes_len(self.cf.name().as_bytes())
+    }
+}
+
+impl RawPut {
+    pub(super) fn encoded_len(&self) -> usize {
+        bytes_len(&self.key)
+            + bytes_len(&self.value)
+            + bytes_len(self.cf.name().as_bytes())
+            + uint_len(5, self.ttl)
+            + uint_len(6, u64::from(self.for_cas))
+    }
+}
+
+impl RawDelete {
+    pub(super) fn encoded_len(&self) -> usize {
+        bytes_len(&self.key)
+            + bytes_len(self.cf.name().as_bytes())
+            + uint_len(4, u64::from(self.for_cas))
+    }
+}
+
+impl RawGetReply {
+    pub(super) fn encoded_len(&self) -> usize {
+        let value = match &self.value {
+            Some(value) => bytes_len(value),
+            // The flag that says that there is none.
+            None => 2,
+        };
+        refusal_len(&self.region_error, &self.error) + value
+    }
+}
+
+impl RawWriteReply {
+    pub(super) fn encoded_len(&self) -> usize {
+        refusal_len(&self.region_error, &self.error)
+    }
+}
+
+fn refusal_len(region_error: &Option<Box<errorpb::Error>>, error: &Option<Box<str>>) -> usize {
+    let region_error = region_error.as_ref().map_or(0, |e| {
+        let len = e.encoded_len();
+        1 + encoded_len_varint(len as u64) + len
+    });
+    region_error + error.as_ref().map_or(0, |text| bytes_len(text.as_bytes()))
 }
 
 fn put_bytes(field: u32, value: &[u8], out: &mut BytesMut) {
@@ -231,6 +292,79 @@ mod tests {
             (&read.key[..], &read.cf[..], read.for_cas),
             (&b"k"[..], "lock", true)
         );
+    }
+
+    #[test]
+    fn lengths_are_those_of_what_is_written() {
+        let put = |key: &'static str, value: &'static str, cf, ttl, for_cas| RawPut {
+            key: key.into(),
+            value: value.into(),
+            cf,
+            ttl,
+            for_cas,
+        };
+        for put in [
+            put("", "", ColumnFamily::Default, 0, false),
+            put("k", "v", ColumnFamily::Lock, 127, true),
+            put(
+                "key",
+                "value",
+                ColumnFamily::Named("x".into()),
+                1 << 40,
+                true,
+            ),
+        ] {
+            let mut out = BytesMut::new();
+            put.encode(&mut out);
+            assert_eq!(out.len(), put.encoded_len(), "{put:?}");
+            let (get, delete) = (
+                RawGet {
+                    key: put.key.clone(),
+                    cf: put.cf.clone(),
+                },
+                RawDelete {
+                    key: put.key.clone(),
+                    cf: put.cf.clone(),
+                    for_cas: put.for_cas,
+                },
+            );
+            out.clear();
+            get.encode(&mut out);
+            assert_eq!(out.len(), get.encoded_len());
+            out.clear();
+            delete.encode(&mut out);
+            assert_eq!(out.len(), delete.encoded_len());
+        }
+    }
+
+    #[test]
+    fn lengths_of_answers_are_those_of_the_message() {
+        let region_error = Some(Box::new(errorpb::Error {
+            message: "x".repeat(200),
+            ..Default::default()
+        }));
+        let message = |value: &'static str, not_found, error: &str| kvrpcpb::RawGetResponse {
+            value: value.into(),
+            not_found,
+            error: error.to_owned(),
+            region_error: (!error.is_empty()).then(|| region_error.clone().unwrap()),
+        };
+        for message in [
+            message("", false, ""),
+            message("v", false, "no"),
+            message("", true, ""),
+        ] {
+            let bytes = Bytes::from(message.encode_to_vec());
+            let read = RawGetReply::decode(bytes.clone()).unwrap();
+            assert_eq!(read.encoded_len(), bytes.len(), "{message:?}");
+        }
+        let write = kvrpcpb::RawPutResponse {
+            region_error,
+            error: "no".to_owned(),
+        };
+        let bytes = Bytes::from(write.encode_to_vec());
+        let read = RawWriteReply::decode(bytes.clone()).unwrap();
+        assert_eq!(read.encoded_len(), bytes.len());
     }
 
     #[test]
