@@ -142,29 +142,23 @@ impl Model {
     }
 
     fn consecutive(&mut self, start: &[u8], end: &[u8], limit: usize) -> Vec<RegionVersion> {
-        let mut run = Vec::new();
-        let mut next = Bytes::copy_from_slice(start);
-        while run.len() < limit {
-            let Some(index) = self.entries.iter().rposition(|e| e.info.start <= next) else {
-                break;
-            };
+        let mut run: Vec<RegionInfo> = Vec::new();
+        let first = self
+            .entries
+            .iter()
+            .rposition(|e| e.info.start[..] <= *start)
+            .filter(|i| self.entries[*i].info.contains(start));
+        for index in first.map_or(0..0, |first| first..self.entries.len()) {
             let info = self.entries[index].info.clone();
-            let joined = if run.is_empty() {
-                info.contains(&next)
-            } else {
-                info.start == next
-            };
+            let joined = run.last().is_none_or(|last| last.end == info.start);
             let beyond = !run.is_empty() && !end.is_empty() && info.start[..] >= *end;
-            if !joined || beyond || !matches!(self.access(Some(index)), Said::Hit(_)) {
+            let usable = joined && !beyond && run.len() < limit;
+            if !usable || !matches!(self.access(Some(index)), Said::Hit(_)) {
                 break;
             }
-            run.push(info.version);
-            if info.end.is_empty() {
-                break;
-            }
-            next = info.end;
+            run.push(info);
         }
-        run
+        run.iter().map(|info| info.version).collect()
     }
 }
 
@@ -235,20 +229,16 @@ fn take(step: Step, model: &mut Model, map: &RegionMap, stores: &StoreTable) {
             assert_eq!(run, model.consecutive(&start, &end, limit));
         }
         Step::Invalidate(key) => {
-            if let Some(region) = map.lookup(&key, now).hit() {
+            let (found, said) = (map.lookup(&key, now), model.lookup(&key));
+            if let (Some(region), Said::Hit(version)) = (found.hit(), said) {
                 region.invalidate(InvalidReason::EpochNotMatch);
-                let Said::Hit(version) = model.lookup(&key) else {
-                    panic!("{key:?}")
-                };
                 model.by_version(version).unwrap().invalid = true;
             }
         }
         Step::MarkReload(key) => {
-            if let Some(region) = map.lookup(&key, now).hit() {
+            let (found, said) = (map.lookup(&key, now), model.lookup(&key));
+            if let (Some(region), Said::Hit(version)) = (found.hit(), said) {
                 region.mark_reload_on_access();
-                let Said::Hit(version) = model.lookup(&key) else {
-                    panic!("{key:?}")
-                };
                 model.by_version(version).unwrap().reload = true;
             }
         }
