@@ -13,7 +13,8 @@
 //! A look-up that got no answer retries inside [`PdCall`](super::PdCall) until the last of those who wait for it has
 //! given up. A late answer is stale there. Every question is answered at its deadline at the latest.
 //!
-//! On a timer, the service also looks up again the stores that somebody doubts, and lets the region map forget.
+//! Beside that the service looks up again the stores that somebody doubts, when it is asked anything and on a timer; and
+//! on the timer it lets the region map forget.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,8 +38,9 @@ const CONCURRENCY: u16 = 4;
 const MAX_KEYS: usize = 128;
 /// The most questions that wait at once. An operation has at most a few open.
 const MAX_ASKS: usize = 1 << 16;
-/// How often doubted stores are looked up again (client-go: a quarter of its store refresh interval of 60 s).
-const STORES_EVERY: Duration = Duration::from_secs(15);
+/// The pause between two look-ups of doubted stores. client-go looks each up at once; this bounds what a store that
+/// cannot be reached costs PD.
+const DOUBTS_EVERY: Duration = Duration::from_secs(1);
 /// How often the region map forgets, and how many regions it looks at (client-go: 50 every second).
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 const FORGET_AT_ONCE: usize = 250;
@@ -53,7 +55,7 @@ pub struct Loader {
     asks: Asks<Locate>,
     loads: FanOut<Load>,
     timer: Waiting,
-    stores_at: Instant,
+    doubts_at: Instant,
     next_work: u32,
 }
 
@@ -63,7 +65,7 @@ impl Default for Loader {
             asks: Asks::new(MAX_ASKS),
             loads: FanOut::new(CONCURRENCY),
             timer: Waiting::NOTHING,
-            stores_at: Instant::ZERO,
+            doubts_at: Instant::ZERO,
             next_work: 0,
         }
     }
@@ -166,14 +168,22 @@ impl Loader {
 
     fn on_timer(&mut self, cx: &mut Cx<'_>) {
         cx.facts.regions.gc(cx.now, FORGET_AT_ONCE);
-        if cx.now >= self.stores_at {
-            self.stores_at = cx.now + STORES_EVERY;
-            for store in cx.facts.stores.doubted() {
-                self.loads
-                    .push(Load::new(Locate::Store(store), cx.now + REFRESH_TIME));
-            }
-        }
+        self.check_doubts(cx);
         self.timer = cx.sleep_until(cx.now + FORGET_EVERY);
+    }
+
+    /// Has the stores looked up that somebody doubts, unless that is under way or was just done. A store that has moved
+    /// is asked at its old address until then, so this must not wait for the timer alone.
+    fn check_doubts(&mut self, cx: &Cx<'_>) {
+        let under_way = |load: &Load| matches!(load.what(), Locate::Store(_));
+        if cx.now < self.doubts_at || self.loads.iter().any(under_way) {
+            return;
+        }
+        for store in cx.facts.stores.doubted() {
+            self.doubts_at = cx.now + DOUBTS_EVERY;
+            self.loads
+                .push(Load::new(Locate::Store(store), cx.now + REFRESH_TIME));
+        }
     }
 
     fn on_own(&mut self, cx: &mut Cx<'_>, event: Event, answers: &mut Answers<Answer>) {
@@ -212,6 +222,10 @@ impl Service for Loader {
                     );
                 }
                 self.pump(cx, answers);
+                self.check_doubts(cx);
+                let mut finished = Vec::new();
+                self.loads.fill(cx, &mut finished);
+                self.take_in(cx, finished, answers);
             }
             ServiceEvent::Forgotten(ticket) => self.asks.forget(ticket),
             ServiceEvent::Own(event) => self.on_own(cx, event, answers),
