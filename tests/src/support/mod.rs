@@ -10,6 +10,6 @@ mod tap;
 
 pub use model::{Model, crc64};
 pub use random::{KEYS, check, key_text, range_of};
-pub use runtimes::{OnRuntime, block_on_async_std, block_on_smol, block_on_tokio};
+pub use runtimes::{OnRuntime, block_on_async_std, block_on_smol, block_on_tokio, poll_once};
 pub use stage::{Rpcs, Stage, options, region_error, region_errors};
 pub use tap::Tap;

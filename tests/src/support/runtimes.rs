@@ -1,6 +1,6 @@
 //! The same scenario on tokio, async-std and smol.
 
-use std::future::Future;
+use std::{future::Future, pin::Pin, task::Poll};
 
 use tikv::runtime::AnyRuntime;
 
@@ -65,4 +65,16 @@ macro_rules! on_every_runtime {
             }
         })*
     };
+}
+
+/// Polls a future once; what it gives if it is ready by then.
+pub async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut future = Pin::new(future);
+    std::future::poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }

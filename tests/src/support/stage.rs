@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
 use tikv::{Config, RawClient, runtime::AnyRuntime, transport::AnyTransport};
 use tikv_cluster::{ApiVersion, ClusterOptions, EmbeddedCluster, RegionId, StoreId};
-use tikv_core::rpc::Command;
-use tikv_proto::{errorpb, metapb};
+use tikv_core::{
+    codec::{KeyCodec, KeyMode, KeyspaceId},
+    rpc::Command,
+};
+use tikv_proto::{errorpb, keyspacepb, metapb};
 
 /// A cluster of three stores that begins with regions split at these keys.
 #[must_use]
@@ -37,8 +41,51 @@ impl Stage {
     /// A cluster in a runtime.
     #[must_use]
     pub fn set_on(runtime: AnyRuntime, options: ClusterOptions) -> Self {
+        let api = options.api_version;
         let cluster = EmbeddedCluster::start(options, runtime.runtime());
-        Self { cluster, runtime }
+        let stage = Self { cluster, runtime };
+        if api == ApiVersion::V2 {
+            stage.cut_out(0);
+        }
+        stage
+    }
+
+    /// Makes a keyspace and gives its number.
+    ///
+    /// # Panics
+    /// When PD refuses.
+    #[must_use]
+    pub fn add_keyspace(&self, name: &str) -> KeyspaceId {
+        let made = self
+            .cluster
+            .drive(|cluster, now| cluster.pd_mut().create_keyspace(now, name, BTreeMap::new()));
+        let Ok(meta) = made else {
+            panic!("no keyspace {name}");
+        };
+        let id = match meta.keyspace {
+            Some(keyspacepb::keyspace_meta::Keyspace::Id(id)) => id,
+            _ => 0,
+        };
+        self.cut_out(id);
+        id
+    }
+
+    /// PD shows a keyspace only when it has regions of its own for transactional data. Raw ones may span keyspaces.
+    fn cut_out(&self, keyspace: KeyspaceId) {
+        for id in [keyspace, keyspace + 1] {
+            // It may be one already.
+            let _ = self
+                .cluster
+                .split_at(codec(KeyMode::Txn, id).encode_region_key(Bytes::new()));
+        }
+    }
+
+    /// Splits a keyspace's raw data at keys. A key at which a region begins already is left alone.
+    pub fn split_raw<'a>(&self, keyspace: KeyspaceId, keys: impl IntoIterator<Item = &'a [u8]>) {
+        for key in keys {
+            let key = codec(KeyMode::Raw, keyspace).encode_region_key(Bytes::copy_from_slice(key));
+            let _ = self.cluster.split_at(key);
+        }
     }
 
     /// How to connect a client.
@@ -145,6 +192,13 @@ impl Stage {
         if let Err(why) = self.cluster.transfer_leader(self.region(key), to) {
             panic!("{to} does not become leader: {why}");
         }
+    }
+}
+
+fn codec(mode: KeyMode, keyspace: KeyspaceId) -> KeyCodec {
+    match KeyCodec::v2(mode, keyspace) {
+        Ok(codec) => codec,
+        Err(error) => panic!("{error}"),
     }
 }
 
