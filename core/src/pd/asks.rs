@@ -52,8 +52,15 @@ impl<Q> Asks<Q> {
             deadline,
             work: None,
         });
-        self.set_timer(cx);
+        self.wake_by(cx, deadline);
         true
+    }
+
+    /// Says which piece of work will answer a question that has just come.
+    pub(super) fn assign(&mut self, ticket: Ticket, work: u32) {
+        if let Some(ask) = self.open.iter_mut().rev().find(|ask| ask.ticket == ticket) {
+            ask.work = Some(work);
+        }
     }
 
     /// Drops a question that nobody wants answered any more.
@@ -74,7 +81,9 @@ impl<Q> Asks<Q> {
         self.timer_at = Instant::FAR_FUTURE;
         let now = cx.now;
         let late = self.take(|ask| ask.deadline <= now);
-        self.set_timer(cx);
+        if let Some(earliest) = self.open.iter().map(|ask| ask.deadline).min() {
+            self.wake_by(cx, earliest);
+        }
         Some(late)
     }
 
@@ -86,15 +95,14 @@ impl<Q> Asks<Q> {
         self.open.iter_mut()
     }
 
-    fn set_timer(&mut self, cx: &mut Cx<'_>) {
-        let Some(earliest) = self.open.iter().map(|ask| ask.deadline).min() else {
-            return;
-        };
-        if self.timer.is_waiting() && self.timer_at <= earliest {
+    /// Has the timer end at `deadline` at the latest. It is not set back when a question is answered: it ends once for
+    /// nothing, and then waits for the next.
+    fn wake_by(&mut self, cx: &mut Cx<'_>, deadline: Instant) {
+        if self.timer.is_waiting() && self.timer_at <= deadline {
             return;
         }
         cx.abandon(&mut self.timer);
-        self.timer = cx.sleep_until(earliest);
-        self.timer_at = earliest;
+        self.timer = cx.sleep_until(deadline.max(cx.now));
+        self.timer_at = deadline;
     }
 }

@@ -131,6 +131,12 @@ impl PdCall {
             let expected = cx.facts.pd.cluster_id();
             return self.end(Err(FailureKind::WrongCluster { expected, found }.into()));
         }
+        if let SendError::Status(status) = &error
+            && status.message.contains("invalid store ID")
+        {
+            // Older PDs say with a status what newer ones say in the header.
+            return self.end(Err(FailureKind::Pd(Arc::clone(&status.message)).into()));
+        }
         let final_for_leader = match &error {
             SendError::Status(status) => {
                 matches!(
@@ -157,12 +163,20 @@ impl PdCall {
             Err(failure)
                 if matches!(
                     failure.kind,
-                    FailureKind::WrongCluster { .. } | FailureKind::Closed
+                    FailureKind::WrongCluster { .. } | FailureKind::NotPd(_) | FailureKind::Closed
                 ) =>
             {
                 return self.end(Err(failure));
             }
-            Err(failure) => self.last = Some(failure.to_string().into()),
+            Err(failure) => {
+                // A deadline says what had gone wrong before it came.
+                let said = match failure.kind {
+                    FailureKind::Deadline { last, .. } => last,
+                    FailureKind::Pd(why) => Some(why),
+                    _ => Some(failure.to_string().into()),
+                };
+                self.last = said.or_else(|| self.last.take());
+            }
             Ok(()) => {}
         }
         let leader = cx.facts.pd.members().leader.clone();

@@ -8,22 +8,25 @@
 //! ```
 //!
 //! The check goes over the same transport as requests, to gRPC's standard health service. Stores that were found dead
-//! are the only ones that are checked without being asked for.
+//! are the only ones that are checked without being asked for. Whoever cannot wait for the end of a check is told at its
+//! deadline, and finds in the facts what was known before.
 
 use std::time::Duration;
 
 use crate::{
     facts::{Liveness, StoreId},
-    machine::{Answers, Cx, Event, Reply, Service, ServiceEvent, Ticket, Waiting},
+    machine::{Answers, Cx, Event, Reply, Service, ServiceEvent, Waiting},
     rpc::{self, Head, Metadata, Request, Rpc, SendError},
 };
+
+use super::asks::Asks;
 
 /// How long a store may take to answer (client-go's default).
 const CHECK_TIME: Duration = Duration::from_secs(1);
 /// The pause between two checks of a dead store.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How many operations may wait for one store's check. The others are told what is known.
-const MAX_WAITING: usize = 1 << 14;
+/// How many operations may wait at once. The others are told what is known.
+const MAX_ASKS: usize = 1 << 16;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Check {
@@ -31,13 +34,22 @@ struct Check {
     waiting: Waiting,
     /// Sleeping before the next check, rather than checking.
     pausing: bool,
-    askers: Vec<Ticket>,
 }
 
 /// Finds out whether stores are alive.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LivenessService {
+    asks: Asks<StoreId>,
     checks: Vec<Check>,
+}
+
+impl Default for LivenessService {
+    fn default() -> Self {
+        Self {
+            asks: Asks::new(MAX_ASKS),
+            checks: Vec::new(),
+        }
+    }
 }
 
 impl LivenessService {
@@ -47,13 +59,7 @@ impl LivenessService {
         Self::default()
     }
 
-    fn asked(
-        &mut self,
-        cx: &mut Cx<'_>,
-        ticket: Ticket,
-        store: StoreId,
-        answers: &mut Answers<()>,
-    ) {
+    fn asked(&mut self, cx: &mut Cx<'_>, store: StoreId, answers: &mut Answers<()>) {
         let index = self
             .checks
             .iter()
@@ -63,17 +69,18 @@ impl LivenessService {
                     store,
                     waiting: Waiting::NOTHING,
                     pausing: true,
-                    askers: Vec::new(),
                 });
                 self.checks.len() - 1
             });
-        if self.checks[index].askers.len() >= MAX_WAITING {
-            return answers.give(ticket, ());
-        }
-        self.checks[index].askers.push(ticket);
         if self.checks[index].pausing {
             cx.abandon(&mut self.checks[index].waiting);
             self.begin(cx, index, answers);
+        }
+    }
+
+    fn answer(&mut self, store: StoreId, answers: &mut Answers<()>) {
+        for ask in self.asks.take(|ask| ask.question == store) {
+            answers.give(ask.ticket, ());
         }
     }
 
@@ -85,10 +92,8 @@ impl LivenessService {
             .map(|s| s.address())
             .filter(|a| !a.is_empty())
         else {
-            for ticket in self.checks.swap_remove(index).askers {
-                answers.give(ticket, ());
-            }
-            return;
+            let Check { store, .. } = self.checks.swap_remove(index);
+            return self.answer(store, answers);
         };
         let check = &mut self.checks[index];
         check.pausing = false;
@@ -117,9 +122,7 @@ impl LivenessService {
         if let Some(store) = cx.facts.stores.get(id) {
             store.set_liveness(liveness);
         }
-        for ticket in std::mem::take(&mut self.checks[index].askers) {
-            answers.give(ticket, ());
-        }
+        self.answer(id, answers);
         if liveness == Liveness::Reachable {
             self.checks.swap_remove(index);
             return;
@@ -136,15 +139,21 @@ impl Service for LivenessService {
 
     fn on(&mut self, cx: &mut Cx<'_>, event: ServiceEvent<StoreId>, answers: &mut Answers<()>) {
         match event {
-            // A check takes a second at most, so no question outlives its deadline by more than that; and the asker's
-            // own deadline bounds what it does next.
-            ServiceEvent::Asked(ticket, store, _) => self.asked(cx, ticket, store, answers),
-            ServiceEvent::Forgotten(ticket) => {
-                for check in &mut self.checks {
-                    check.askers.retain(|asker| *asker != ticket);
+            ServiceEvent::Asked(ticket, store, deadline) => {
+                if self.asks.add(cx, ticket, store, deadline) {
+                    self.asked(cx, store, answers);
+                } else {
+                    answers.give(ticket, ());
                 }
             }
+            ServiceEvent::Forgotten(ticket) => self.asks.forget(ticket),
             ServiceEvent::Own(event) => {
+                if let Some(late) = self.asks.expired(cx, &event) {
+                    for ask in late {
+                        answers.give(ask.ticket, ());
+                    }
+                    return;
+                }
                 let Some(index) = self.checks.iter_mut().position(|c| c.waiting.takes(&event))
                 else {
                     return;

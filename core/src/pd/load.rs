@@ -55,6 +55,7 @@ enum Phase {
 pub(super) struct Load {
     what: Locate,
     deadline: Instant,
+    work: Option<u32>,
     backoff: Backoff,
     phase: Phase,
 }
@@ -66,9 +67,21 @@ impl Load {
         Self {
             what,
             deadline,
+            work: None,
             backoff: Backoff::new(Duration::ZERO, 1),
             phase: Phase::Idle,
         }
+    }
+
+    /// The same, with the number by which the questions know it that it will answer.
+    pub(super) const fn for_work(mut self, work: u32) -> Self {
+        self.work = Some(work);
+        self
+    }
+
+    /// The number by which questions know it, if there are any.
+    pub(super) const fn work(&self) -> Option<u32> {
+        self.work
     }
 
     pub(super) const fn what(&self) -> &Locate {
@@ -89,9 +102,13 @@ impl Load {
             return None;
         };
         let end = call.on(&mut cx.child(0), event)?;
-        let reply = match end {
-            Ok(reply) => reply,
-            Err(failure) => return self.end(Err(failure)),
+        let reply = match (end, &self.what) {
+            (Ok(reply), _) => reply,
+            (Err(failure), Locate::Store(id)) if is_unknown_store(&failure) => {
+                cx.facts.stores.observe_missing(*id);
+                return self.end(Ok(Found::default()));
+            }
+            (Err(failure), _) => return self.end(Err(failure)),
         };
         match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Asking(_) => self.on_regions(cx, reply),
@@ -155,7 +172,10 @@ impl Load {
     fn is_enough(&self, regions: &[RegionInfo]) -> bool {
         let first = match &self.what {
             Locate::Range { start, .. } => start,
-            Locate::Keys(keys) => &keys[0],
+            Locate::Keys(keys) => match keys.first() {
+                Some(first) => first,
+                None => return true,
+            },
             _ => return !regions.is_empty(),
         };
         regions.iter().any(|region| region.contains(first))
@@ -299,6 +319,11 @@ fn scan(facts: &Facts, ranges: impl IntoIterator<Item = (Bytes, Bytes)>, limit: 
         contain_all_key_range: false,
         ..Default::default()
     })
+}
+
+/// Whether PD says that there is no such store. It has no code for it.
+fn is_unknown_store(failure: &Failure) -> bool {
+    matches!(&failure.kind, FailureKind::Pd(text) if text.contains("invalid store ID"))
 }
 
 fn unexpected() -> Failure {

@@ -91,7 +91,7 @@ impl Loader {
                 // Only a refresh: what is known will do if PD does not answer soon.
                 deadline = deadline.min(cx.now + REFRESH_TIME);
             }
-            self.loads.push(Load::new(what, deadline));
+            self.loads.push(Load::new(what, deadline).for_work(work));
             let mut finished = Vec::new();
             self.loads.fill(cx, &mut finished);
             self.take_in(cx, finished, answers);
@@ -139,23 +139,47 @@ impl Loader {
             match end {
                 Ok(found) => {
                     let regions = insert(cx, found);
-                    self.answer(cx, load.what(), &Ok(regions), answers);
+                    self.answer(cx, load.work(), &Ok(regions), answers);
                 }
-                Err(failure) => self.answer(cx, load.what(), &Err(failure), answers),
+                Err(failure) => {
+                    self.spare_late_joiners(cx.now, load.work(), &failure);
+                    self.answer(cx, load.work(), &Err(failure), answers);
+                }
             }
         }
+    }
+
+    /// A look-up's time is that of those who began it. Who joined it later, and has time left, is asked for again.
+    fn spare_late_joiners(&mut self, now: Instant, work: Option<u32>, failure: &Failure) {
+        if !matches!(failure.kind, FailureKind::Deadline { .. }) {
+            return;
+        }
+        let joined = |ask: &&mut Ask<Locate>| ask.work == work && ask.deadline > now;
+        for ask in self.asks.iter_mut().filter(joined) {
+            ask.work = None;
+        }
+    }
+
+    /// The look-up under way that will answer `question`, if there is one.
+    fn under_way(&self, question: &Locate) -> Option<u32> {
+        let answers = |load: &&Load| match (question, load.what()) {
+            (Locate::Key(key), Locate::Keys(keys)) => keys.binary_search(key).is_ok(),
+            (question, what) => question == what,
+        };
+        self.loads.iter().find(answers).and_then(Load::work)
     }
 
     /// Answers the questions that a look-up was for, and all others that its regions answer too.
     fn answer(
         &mut self,
         cx: &Cx<'_>,
-        what: &Locate,
+        work: Option<u32>,
         outcome: &Answer,
         answers: &mut Answers<Answer>,
     ) {
         let served = self.asks.take(|ask| {
-            is_for(ask, what) || (outcome.is_ok() && cached(cx, &ask.question).is_some())
+            let asked = work.is_some() && ask.work == work;
+            asked || (outcome.is_ok() && cached(cx, &ask.question).is_some())
         });
         for ask in served {
             let answer = match outcome {
@@ -215,11 +239,15 @@ impl Service for Loader {
                 if let Some(regions) = cached(cx, &question) {
                     return answers.give(ticket, Ok(regions));
                 }
+                let under_way = self.under_way(&question);
                 if !self.asks.add(cx, ticket, question, deadline) {
                     return answers.give(
                         ticket,
                         Err(FailureKind::Overloaded("the region loader").into()),
                     );
+                }
+                if let Some(work) = under_way {
+                    self.asks.assign(ticket, work);
                 }
                 self.pump(cx, answers);
                 self.check_doubts(cx);
@@ -233,17 +261,10 @@ impl Service for Loader {
     }
 }
 
-fn is_for(ask: &Ask<Locate>, what: &Locate) -> bool {
-    ask.work.is_some()
-        && match (&ask.question, what) {
-            (Locate::Key(key), Locate::Keys(keys)) => keys.binary_search(key).is_ok(),
-            (question, what) => question == what,
-        }
-}
-
 /// What the facts hold for a question by now, if they hold all of it. Somebody else may have asked meanwhile.
 fn cached(cx: &Cx<'_>, question: &Locate) -> Option<Vec<RegionRef>> {
     let lookup = match question {
+        Locate::Keys(keys) if keys.is_empty() => return Some(Vec::new()),
         Locate::Key(key) => cx.facts.regions.lookup(key, cx.now),
         Locate::EndKey(key) => cx.facts.regions.lookup_end(key, cx.now),
         Locate::Id(id) => cx.facts.regions.lookup_id(*id, cx.now),

@@ -17,7 +17,7 @@ use tikv_proto::pdpb;
 use crate::{
     failure::{Doing, Failure, FailureKind},
     machine::{Answers, Cx, Event, Reply, Service, ServiceEvent, Waiting},
-    rpc::{self, Head, Metadata, PdReply, PdRequest, Request, Rpc},
+    rpc::{self, Code, Head, Metadata, PdReply, PdRequest, Request, Rpc, SendError},
 };
 
 use super::{
@@ -37,7 +37,11 @@ pub struct MemberService {
     asks: Asks<()>,
     round: Vec<(Waiting, Arc<str>)>,
     hearsay: Option<Members>,
-    last: Option<Arc<str>>,
+    /// What is wrong with each address that has answered in this round.
+    complaints: Vec<String>,
+    /// How many were asked in this round, and how many of them are servers but no members of PD.
+    asked: usize,
+    strangers: usize,
 }
 
 impl Default for MemberService {
@@ -46,7 +50,9 @@ impl Default for MemberService {
             asks: Asks::new(MAX_ASKS),
             round: Vec::new(),
             hearsay: None,
-            last: None,
+            complaints: Vec::new(),
+            asked: 0,
+            strangers: 0,
         }
     }
 }
@@ -63,7 +69,8 @@ impl MemberService {
             return;
         }
         self.hearsay = None;
-        self.last = None;
+        self.complaints.clear();
+        self.strangers = 0;
         for address in cx.facts.pd.addresses() {
             let waiting = cx.send(Rpc {
                 to: Arc::clone(&address),
@@ -76,6 +83,7 @@ impl MemberService {
             });
             self.round.push((waiting, address));
         }
+        self.asked = self.round.len();
         if self.round.is_empty() {
             self.answer(answers, &Err(Failure::invalid("no PD address was given")));
         }
@@ -90,10 +98,7 @@ impl MemberService {
     ) {
         match check_header(reply.header.as_ref(), cx) {
             Header::Fine => {}
-            Header::AskAgain(why) => {
-                self.last = Some(why);
-                return;
-            }
+            Header::AskAgain(why) => return self.complaints.push(format!("{from}: {why}")),
             Header::Fatal(failure) => {
                 self.end_round(cx);
                 return self.answer(answers, &Err(failure));
@@ -104,8 +109,7 @@ impl MemberService {
             .as_ref()
             .and_then(|member| member.client_urls.first());
         let Some(leader) = leader else {
-            self.last = Some(format!("{from} knows no leader").into());
-            return;
+            return self.complaints.push(format!("{from}: knows no leader"));
         };
         let mut all: Vec<Arc<str>> = reply
             .members
@@ -140,6 +144,16 @@ impl MemberService {
         self.answer(answers, &Ok(()));
     }
 
+    /// What every address has to say for itself.
+    fn so_far(&self) -> Option<Arc<str>> {
+        let silent = self
+            .round
+            .iter()
+            .map(|(_, address)| format!("{address}: no answer yet"));
+        let all: Vec<String> = self.complaints.iter().cloned().chain(silent).collect();
+        (!all.is_empty()).then(|| all.join("; ").into())
+    }
+
     fn end_round(&mut self, cx: &mut Cx<'_>) {
         for (waiting, _) in &mut self.round {
             cx.abandon(waiting);
@@ -167,7 +181,7 @@ impl MemberService {
             for ask in late {
                 let kind = FailureKind::Deadline {
                     doing: Doing::Discovering,
-                    last: self.last.clone(),
+                    last: self.so_far(),
                 };
                 answers.give(ask.ticket, Err(kind.into()));
             }
@@ -188,19 +202,26 @@ impl MemberService {
                 }
             }
             Event::Replied(_, Reply::Rpc(Err(error))) => {
-                self.last = Some(format!("{from}: {error}").into())
+                let stranger =
+                    matches!(&error, SendError::Status(s) if s.code == Code::Unimplemented);
+                self.strangers += usize::from(stranger);
+                self.complaints.push(format!("{from}: {error}"));
             }
-            _ => self.last = Some(format!("{from}: unexpected answer").into()),
+            _ => self.complaints.push(format!("{from}: unexpected answer")),
         }
         if self.round.is_empty() && self.asks.iter().next().is_some() {
             match self.hearsay.take() {
                 Some(members) => self.settle(cx, members, answers),
                 None => {
                     let why = self
-                        .last
-                        .clone()
+                        .so_far()
                         .unwrap_or_else(|| "no PD member answered".into());
-                    self.answer(answers, &Err(FailureKind::Pd(why).into()));
+                    let kind = if self.strangers == self.asked {
+                        FailureKind::NotPd(why)
+                    } else {
+                        FailureKind::Pd(why)
+                    };
+                    self.answer(answers, &Err(kind.into()));
                 }
             }
         }
