@@ -10,4 +10,5 @@ mod laws_all;
 mod moving;
 mod planted;
 mod scenarios_region;
+mod services;
 mod vectors;
