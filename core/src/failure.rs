@@ -65,6 +65,9 @@ pub enum FailureKind {
     /// PD knows no such thing, or refuses the client.
     #[error("PD: {0}")]
     Pd(Arc<str>),
+    /// Servers answer at the addresses, but none of them is a member of PD. With what each of them said.
+    #[error("there is no PD at the addresses ({0})")]
+    NotPd(Arc<str>),
     /// The cluster behind the addresses is another one than the client is connected to.
     #[error("cluster id {found} found where {expected} was expected")]
     WrongCluster {
