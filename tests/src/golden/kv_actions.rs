@@ -106,28 +106,23 @@ impl<W: Wire> Replay<W> {
         Ok(())
     }
 
-    /// Which replica wins is up to chance; it must be one that won in a recording.
+    /// Which replica wins is up to chance, with real servers too: there must be a winner, and then the recorded one is
+    /// made the leader, so that later steps find it where they expect it.
     fn wait_new_leader(&mut self, step: &Value) -> Result<Step, String> {
-        let region = RegionId(self.id(step, "region")?);
+        let (region, leader) = (RegionId(self.id(step, "region")?), self.id(step, "leader")?);
         self.wire.wait(SETTLE);
-        let leader = self
-            .wire
-            .drive(|c, _| c.region(region))
-            .and_then(|r| r.leader);
-        let Some(leader) = leader else {
-            return Ok(Step::Different("there is no leader".to_owned()));
+        let Some(state) = self.wire.drive(|c, _| c.region(region)) else {
+            return Ok(Step::Different("the region is gone".to_owned()));
         };
-        let others = step["alternatives"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|a| &a["leader"]);
-        for possible in others.chain([&step["leader"]]).filter_map(Value::as_str) {
-            if self.symbols.id(possible)? == leader.id {
-                return Ok(Step::Equal);
-            }
+        if state.leader.is_none() {
+            return Ok(Step::Different("there is no leader".to_owned()));
         }
-        Ok(Step::Different(format!("the leader is {leader:?}")))
+        let peer = state.meta.peers.iter().find(|p| p.id == leader);
+        let store = StoreId(peer.map_or(0, |p| p.store_id));
+        let moved = self
+            .wire
+            .drive(|c, now| c.transfer_leader(now, region, store));
+        moved.map(|()| Step::Equal).map_err(words)
     }
 
     /// The recorded list came from PD, which hears of a flashback late; so that is left out of it.

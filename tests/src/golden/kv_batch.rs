@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use serde_json::{Value, json};
-use tikv_cluster::KvRequest;
+use tikv_cluster::{Code, KvRequest, Status};
 use tikv_proto::tikvpb::{BatchCommandsRequest, BatchCommandsResponse};
 
 use super::{
@@ -26,7 +26,17 @@ impl<W: Wire> Replay<W> {
             .and_then(|r| r.values().next());
         let context = context.map_or(&Value::Null, |r| &r["context"]);
         let store = self.store(&step["to"], context)?;
-        let (received, status) = self.wire.batch(store, frames);
+        let asked: usize = frames
+            .iter()
+            .map(|f| f.requests.len().min(f.request_ids.len()))
+            .sum();
+        let (received, mut status) = self.wire.batch(store, frames);
+        let answered: usize = received.iter().map(|f| f.responses.len()).sum();
+        let waits = step["half_close"] != "at once" && unknown.is_empty();
+        if waits && status.code() == Code::Ok && answered < asked {
+            // The recording client closed its side only when all answers were there.
+            status = Status::new(Code::DeadlineExceeded, "the client gave up");
+        }
 
         let status = status_json(&status)["grpc_error"].clone();
         let mut expected = step["status"].clone();
@@ -182,4 +192,36 @@ fn unanswerable(frames: &[BatchCommandsRequest]) -> BTreeMap<u64, &'static str> 
         }
     }
     unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{InProcess, replay_kv};
+    use super::*;
+
+    fn scenario(step: Value) -> Value {
+        json!({
+            "name": "made up", "family": "batch-commands", "cluster": {"stores": 1, "api_version": "v1"},
+            "init": [{"region": "R1", "term": "6", "epoch": {"conf_ver": "1", "version": "1"},
+                      "peers": [{"peer": "P1", "store": "S1"}], "leader": "P1"}],
+            "steps": [step]
+        })
+    }
+
+    #[test]
+    fn a_command_that_is_never_answered_is_given_up_in_the_end() {
+        let step = |status: Value| {
+            scenario(json!({
+                "rpc": "BatchCommands",
+                "send": [{"requests": [{"GC": {}}, {"Empty": {"test_id": "1"}}], "request_ids": ["1", "2"]}],
+                "received": [{"request_id": "2", "response": {"Empty": {"test_id": "1"}}}],
+                "status": status, "health_feedback_in_first_frame": true,
+                "health_feedback": {"store_id": "S1", "feedback_seq_no": "SEQ", "slow_score": 1}
+            }))
+        };
+        let given_up = step(json!({"code": "DEADLINE_EXCEEDED", "message": "Deadline Exceeded"}));
+        assert_eq!(replay_kv::<InProcess>(&given_up).equal, 1);
+        let ended = step(json!({"code": "OK", "message": ""}));
+        assert_eq!(replay_kv::<InProcess>(&ended).different.len(), 1);
+    }
 }
