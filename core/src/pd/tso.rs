@@ -168,6 +168,7 @@ impl TsoService {
                     |error| error.to_string(),
                     |()| "PD ended the timestamp stream".into(),
                 );
+                self.stream = Stream::Closed;
                 self.start_over(cx, why.into());
             }
         }
@@ -219,14 +220,11 @@ impl TsoService {
         self.backoff.reset();
         self.last = None;
         let served = self.asks.take(|ask| ask.work == Some(batch.work));
-        // Those that were forgotten or came too late leave their timestamps unused.
+        // Both are in the order asked. Those that were forgotten or came too late leave their timestamps unused.
+        let mut stamps = batch.tickets.iter().zip(first..);
         for ask in served {
-            if let Some(at) = batch
-                .tickets
-                .iter()
-                .position(|ticket| *ticket == ask.ticket)
-            {
-                answers.give(ask.ticket, Ok(first + at as u64));
+            if let Some((_, stamp)) = stamps.find(|(ticket, _)| **ticket == ask.ticket) {
+                answers.give(ask.ticket, Ok(stamp));
             }
         }
         cx.abandon(&mut self.late);
@@ -252,7 +250,7 @@ impl TsoService {
     fn on_discovered(&mut self, cx: &mut Cx<'_>) {
         let cause = Cause::new(CauseKind::TsoFailed);
         // The first try after a failure is at once; PD has just said who leads.
-        let first = self.backoff.times(BackoffKind::RegionMiss) == 0;
+        let first = self.backoff.slept().is_zero();
         let sleep = self
             .backoff
             .next(BackoffKind::RegionMiss, cause, cx.rng())
