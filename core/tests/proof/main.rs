@@ -11,4 +11,5 @@ mod moving;
 mod planted;
 mod scenarios_region;
 mod services;
+mod tso;
 mod vectors;
