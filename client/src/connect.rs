@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tikv_core::{
     codec::{ApiVersion as CoreApi, KeyCodec, KeyMode, keyspace_name},
     facts::{Facts, RegionMapOptions},
+    failure::FailureKind,
     pd::{PdCall, PdFacts},
     port::Transport as _,
-    rpc::{PdReply, PdRequest, Request},
+    rpc::{Head, Metadata, PdReply, PdRequest, Reply, Request, Rpc},
 };
 use tikv_proto::{keyspacepb, kvrpcpb, pdpb};
 
@@ -114,6 +115,7 @@ pub(crate) async fn connect(mut config: Config, mode: KeyMode, limit: Limit) -> 
     let hub = start(&config, &runtime, &transport, first, seeds(&config)?);
     let deadline = limit.from(runtime.runtime().now());
     find_pd(&hub, deadline).await?;
+    compare_clusters(&hub, deadline).await?;
     let codec = match api {
         ApiVersion::V1 => first,
         ApiVersion::V1Ttl => KeyCodec::v1_ttl(),
@@ -167,7 +169,47 @@ fn start(
 /// Asks PD's leader for its members: that finds the leader, proves that it is one, and learns the cluster's id.
 async fn find_pd(hub: &Arc<Hub>, deadline: tikv_core::time::Instant) -> Result<()> {
     let request = PdRequest::GetMembers(pdpb::GetMembersRequest::default());
-    ask(hub, request, deadline).await.map(|_| ())
+    match ask(hub, request, deadline).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.of_connecting("finding PD's leader")),
+    }
+}
+
+/// How long an address that is no member's may take to say which cluster it belongs to.
+const COMPARE: Duration = Duration::from_secs(1);
+
+/// Asks the addresses that were given and are none of the members': they may be other names of the same ones, or a
+/// mistake that would have the client work on one cluster today and on another one tomorrow. Those that do not answer
+/// soon are not waited for.
+async fn compare_clusters(hub: &Arc<Hub>, deadline: tikv_core::time::Instant) -> Result<()> {
+    let links = hub.links();
+    let members = links.facts.pd.members();
+    let others = links.facts.pd.addresses().into_iter();
+    let others = others.filter(|address| !members.all.contains(address));
+    let deadline = deadline.min(links.runtime.now() + COMPARE);
+    let answers = others.map(|to| {
+        links.transport.call(Rpc {
+            to,
+            head: Head::None,
+            request: Request::Pd(Box::new(PdRequest::GetMembers(
+                pdpb::GetMembersRequest::default(),
+            ))),
+            metadata: Metadata::None,
+            deadline,
+        })
+    });
+    let expected = links.facts.pd.cluster_id();
+    for answer in futures_util::future::join_all(answers).await {
+        let Ok(Reply::Pd(reply)) = answer else {
+            continue;
+        };
+        let found = reply.header().map_or(0, |header| header.cluster_id);
+        if found != 0 && found != expected {
+            let failure = FailureKind::WrongCluster { expected, found }.into();
+            return Err(Error::from_failure(failure, "connect", Duration::ZERO));
+        }
+    }
+    Ok(())
 }
 
 async fn keyspace_id(
@@ -181,7 +223,11 @@ async fn keyspace_id(
         ..Default::default()
     });
     let refused = |why: String| Err(Error::new(ErrorKind::PdError, "connect", why));
-    let PdReply::LoadKeyspace(answer) = ask(hub, request, deadline).await? else {
+    let answer = match ask(hub, request, deadline).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(error.of_connecting(&format!("keyspace {name:?}"))),
+    };
+    let PdReply::LoadKeyspace(answer) = answer else {
         return refused("PD answered with another command's reply".into());
     };
     let Some(meta) = answer.keyspace else {

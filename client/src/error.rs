@@ -146,6 +146,19 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, operation, message)
     }
 
+    /// The same error as the failure to connect: a deadline then means that no PD answered. `about` says what was asked
+    /// for.
+    pub(crate) fn of_connecting(self, about: &str) -> Self {
+        let Ok(mut inner) = Arc::try_unwrap(self.0) else {
+            return Self::new(ErrorKind::PdUnavailable, "connect", about);
+        };
+        if inner.kind == ErrorKind::Deadline {
+            inner.kind = ErrorKind::PdUnavailable;
+        }
+        inner.message = format!("{about}: {}", inner.message);
+        Self::build(inner)
+    }
+
     /// A deadline that came between two requests.
     pub(crate) fn deadline(operation: &'static str) -> Self {
         let advice = Advice::Again {

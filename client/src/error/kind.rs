@@ -47,6 +47,8 @@
 /// | … API version or key mode | `InvalidConfig` | never | `Server` |
 /// | … anything else | `Aborted` | never | `Server` |
 /// | PD refused | `PdError` | never | `Pd` |
+/// | servers answer at the addresses, but none is PD | `PdError` | never | |
+/// | no PD answered while a client was connected | `PdUnavailable` | again | |
 /// | another cluster answered | `ClusterMismatch` | never | |
 /// | the client is closed | `Closed` | never | |
 /// | the client's own queues are full | `Throttled` | again after 100 ms | |

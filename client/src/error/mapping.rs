@@ -78,6 +78,10 @@ pub(super) fn row(failure: &Failure) -> Row {
         FailureKind::Invalid(_) => Row::new(ErrorKind::InvalidArgument, Advice::Never, text()),
         FailureKind::Unexpected(_) => Row::new(ErrorKind::Protocol, Advice::Never, text()),
         FailureKind::Pd(words) => pd(words),
+        FailureKind::NotPd(_) => {
+            let text = format!("{}; give the addresses of PD, not of stores", failure.kind);
+            Row::new(ErrorKind::PdError, Advice::Never, text)
+        }
         FailureKind::WrongCluster { .. } => {
             let text = format!("{}; check the addresses of PD", failure.kind);
             Row::new(ErrorKind::ClusterMismatch, Advice::Never, text)
