@@ -123,8 +123,7 @@ impl Cluster {
 
     /// Gives a request as bytes to a store, and takes the answer as bytes.
     ///
-    /// # Errors
-    /// [`CallOutcome::Parked`] is no error; a request that is not understood is answered with a status at once.
+    /// A path that no store serves is answered `UNIMPLEMENTED`, bytes that are not the method's message `INTERNAL`.
     pub fn call(&mut self, now: Instant, to: StoreId, path: &str, body: Bytes) -> CallOutcome {
         let request = match KvRequest::decode(path, body) {
             Ok(request) => request,
