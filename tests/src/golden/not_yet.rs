@@ -2,7 +2,7 @@
 //!
 //! Everything that a replay counts as "not yet" gets its reason here, except for the commands that the cluster itself
 //! says are not there ([`tikv_cluster::not_yet`]) and the placement driver's part
-//! ([`pd_support`](super::pd_support)).
+//! ([`pd_support`]).
 
 use serde_json::Value;
 use tikv_cluster::{Command, not_yet};
