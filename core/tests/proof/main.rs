@@ -11,5 +11,6 @@ mod moving;
 mod planted;
 mod scenarios_region;
 mod services;
+mod services_random;
 mod tso;
 mod vectors;

@@ -10,7 +10,7 @@ use tikv_core::rpc::{
 use tikv_proto::{errorpb, kvrpcpb, pdpb};
 
 use super::{
-    cluster::{Spec, header, store, store_at},
+    cluster::{PD, Spec, header, store, store_at},
     errors, replies,
 };
 
@@ -281,6 +281,18 @@ impl Model {
                 header: Some(header()),
                 stores: (1..=3).map(store).collect(),
             }),
+            PdRequest::GetMembers(_) => {
+                let member = pdpb::Member {
+                    client_urls: vec![format!("http://{PD}")],
+                    ..Default::default()
+                };
+                PdReply::GetMembers(pdpb::GetMembersResponse {
+                    header: Some(header()),
+                    members: vec![member.clone()],
+                    leader: Some(member),
+                    ..Default::default()
+                })
+            }
             other => panic!("no answer to {other:?} is known"),
         }
     }
