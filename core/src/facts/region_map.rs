@@ -30,7 +30,7 @@ pub struct RegionMapOptions {
     /// used lives longer by as much, at most once in this time. Default: 60 s, as in client-go.
     pub ttl_jitter: Duration,
     /// How many regions are kept. For one more, the map forgets one of those that nobody has used for long. Default: 2^20,
-    /// which takes about half a gigabyte. At least 1.
+    /// which takes about three quarters of a gigabyte. At least 1.
     pub max_regions: usize,
 }
 
