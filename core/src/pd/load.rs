@@ -260,10 +260,13 @@ impl Machine for Load {
     }
 }
 
-/// Above every key in the form that PD knows: region boundaries are shorter, or smaller.
-fn above_all_regions() -> Bytes {
+/// Above every key with this prefix, in the form that PD knows: region boundaries are shorter, or smaller.
+fn above_all_regions(prefix: &[u8]) -> Bytes {
     static ABOVE: [u8; 16 * 1024] = [0xff; 16 * 1024];
-    Bytes::from_static(&ABOVE)
+    if prefix.is_empty() {
+        return Bytes::from_static(&ABOVE);
+    }
+    [prefix, &ABOVE].concat().into()
 }
 
 fn request_for(what: &Locate, facts: &Facts) -> Request {
@@ -275,14 +278,10 @@ fn request_for(what: &Locate, facts: &Facts) -> Request {
     };
     let request = match what {
         Locate::Key(key) => PdRequest::GetRegion(get(codec.encode_region_key(key.clone()))),
+        // The last region of all, or of the keyspace. That one may hold keys of the next keyspace too, so it is not always
+        // the one before the keyspace's end.
         Locate::EndKey(key) if key.is_empty() => {
-            let (_, end) = codec.encode_region_range(Bytes::new(), Bytes::new());
-            // With a keyspace, the region before its end; without, the last region of all.
-            if end.is_empty() {
-                PdRequest::GetRegion(get(above_all_regions()))
-            } else {
-                PdRequest::GetPrevRegion(get(end))
-            }
+            PdRequest::GetRegion(get(above_all_regions(codec.prefix())))
         }
         Locate::EndKey(key) => PdRequest::GetRegion(get(codec.encode_region_key(key.clone()))),
         Locate::Id(id) => PdRequest::GetRegionByID(pdpb::GetRegionByIdRequest {
