@@ -145,10 +145,10 @@ impl<'t> Scan<'t> {
     /// # Dropping it
     /// Loses nothing: the pair comes with the next call.
     pub fn try_next(&mut self) -> Op<'_, Option<KvPair>> {
-        let timeout = self.source.client.timeouts().page;
-        Op::steps(timeout, move |_| async move {
-            std::future::poll_fn(|cx| self.poll_pair(cx))
-                .await
+        let client = self.source.client.clone();
+        Op::steps(client.timeouts().page, move |limit| async move {
+            within(&client, limit, |cx| self.poll_pair(cx))
+                .await?
                 .transpose()
         })
     }
@@ -226,22 +226,16 @@ impl<'t> Scan<'t> {
         limit: crate::driver::Limit,
         mut each: impl FnMut(KvPair),
     ) -> Result<()> {
-        let runtime = Arc::clone(&self.source.client.hub().links().runtime);
-        let deadline = limit.from(runtime.now());
-        let mut late = runtime.sleep_until(deadline);
-        std::future::poll_fn(|cx| {
+        let client = self.source.client.clone();
+        within(&client, limit, |cx| {
             loop {
-                match self.poll_pair(cx) {
-                    Poll::Ready(Some(pair)) => each(pair?),
-                    Poll::Ready(None) => return Poll::Ready(Ok(())),
-                    Poll::Pending if late.as_mut().poll(cx).is_ready() => {
-                        return Poll::Ready(Err(Error::deadline("raw.scan")));
-                    }
-                    Poll::Pending => return Poll::Pending,
+                match ready!(self.poll_pair(cx)) {
+                    Some(pair) => each(pair?),
+                    None => return Poll::Ready(Ok(())),
                 }
             }
         })
-        .await
+        .await?
     }
 
     /// How many pairs may still be given out.
@@ -335,6 +329,27 @@ impl<'t> Scan<'t> {
     }
 }
 
+/// What `poll` gives, unless the limit comes first. The timer is only set when there is something to wait for.
+async fn within<T>(
+    client: &Client,
+    limit: crate::driver::Limit,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<T> {
+    let runtime = &client.hub().links().runtime;
+    let deadline = limit.from(runtime.now());
+    let mut late = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(end) = poll(cx) {
+            return Poll::Ready(Ok(end));
+        }
+        let late = late.get_or_insert_with(|| runtime.sleep_until(deadline));
+        late.as_mut()
+            .poll(cx)
+            .map(|()| Err(Error::deadline("raw.scan")))
+    })
+    .await
+}
+
 impl Stream for Scan<'_> {
     type Item = Result<KvPair>;
 
@@ -366,10 +381,10 @@ impl Pages<'_> {
     /// # Dropping it
     /// Loses nothing: the page comes with the next call.
     pub fn try_next(&mut self) -> Op<'_, Option<Vec<KvPair>>> {
-        let timeout = self.scan.source.client.timeouts().page;
-        Op::steps(timeout, move |_| async move {
-            std::future::poll_fn(|cx| self.poll_page(cx))
-                .await
+        let client = self.scan.source.client.clone();
+        Op::steps(client.timeouts().page, move |limit| async move {
+            within(&client, limit, |cx| self.poll_page(cx))
+                .await?
                 .transpose()
         })
     }
