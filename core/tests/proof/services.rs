@@ -408,7 +408,10 @@ fn without_a_leader_the_failure_says_what_was_heard() {
     service.reply_of(B, Err(replies::unreachable()));
     service.reply_of(C, Ok(names(None)));
     let failure = service.answer_to(ticket).clone().unwrap_err();
-    assert_eq!(failure.to_string(), "PD: pd3:2379 knows no leader");
+    assert_eq!(
+        failure.to_string(),
+        "PD: pd1:2379: cannot connect: refused; pd2:2379: cannot connect: refused; pd3:2379: knows no leader"
+    );
 }
 
 /// A follower, or a member that is just starting, says so of a cluster that is bootstrapped.
