@@ -1,5 +1,6 @@
 //! Tests that cross crates: recordings of real servers, adapter conformance, ported suites.
 
+pub mod books;
 pub mod golden;
 pub mod support;
 
