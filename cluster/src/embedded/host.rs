@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message as _;
-use tikv_core::{port::Runtime, rpc, time::Instant};
+use tikv_core::{port::Runtime, rpc as core_rpc, time::Instant};
 use tikv_proto::grpc::health::v1 as health;
 
 use super::{
@@ -26,12 +26,10 @@ use crate::{
     cluster::{CallOutcome, Cluster},
     ids::{StoreId, Ticket},
     pd::{self, CallMetadata, MemberId},
+    rpc::Command,
     status::{Code, Status},
     store::StoreState,
 };
-
-/// The path of a health check.
-const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
 /// Whom a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +119,7 @@ pub(crate) struct State {
     /// Grows with every change from outside.
     version: u64,
     watchers: Vec<Waker>,
-    pub(super) received: BTreeMap<rpc::Command, u64>,
+    pub(super) received: BTreeMap<core_rpc::Command, u64>,
     /// Who is to be woken when the lock is released.
     pub(super) wake: Vec<Waker>,
 }
@@ -208,7 +206,7 @@ impl Host {
     }
 
     /// Counts a request.
-    pub(super) fn count(&self, command: rpc::Command) {
+    pub(super) fn count(&self, command: core_rpc::Command) {
         *self.lock().received.entry(command).or_default() += 1;
     }
 
@@ -303,7 +301,7 @@ impl State {
 
     fn call_pd(&mut self, now: Instant, member: MemberId, request: Request) -> Answer {
         self.cluster.advance(now);
-        if request.path == HEALTH_CHECK {
+        if request.path == Command::HealthCheck.path() {
             return healthy(request.body).map_err(Failure::Status);
         }
         let pd = self.cluster.pd_mut();

@@ -10,7 +10,8 @@ use tikv_core::{port::StreamKind, time::Instant};
 use super::grpc::{self, Answer, Broken, Messages};
 use crate::{
     embedded::{Failure, Headers, Host, HostCall, Request, StreamHandle, Target},
-    pd::{CallMetadata, StreamMethod},
+    pd::{CallMetadata, PdRequest, StreamMethod},
+    rpc::Command,
     status::{Code, Status},
 };
 
@@ -83,7 +84,7 @@ async fn unary(
         Some(time) => host.now() + time.min(Duration::from_secs(u32::MAX.into())),
         None => Instant::FAR_FUTURE,
     };
-    let body = match messages.next().await {
+    let body = match first_message(to, parts.uri.path(), &mut messages).await {
         Ok(Some(body)) => body,
         Ok(None) => return answer.end(&Status::new(Code::Internal, "a call without a request")),
         Err(Broken::Gone) => return,
@@ -112,6 +113,22 @@ async fn unary(
         Err(failure) => status_of(failure).await,
     };
     answer.end(&status);
+}
+
+/// The request. For a method that nobody knows there is no use in waiting for one: it is refused whatever it says.
+async fn first_message(
+    to: Target,
+    path: &str,
+    messages: &mut Messages,
+) -> Result<Option<Bytes>, Broken> {
+    let known = match to {
+        Target::Pd(_) => PdRequest::PATHS.contains(&path) || path == Command::HealthCheck.path(),
+        Target::Store(_) => Command::by_path(path).is_some(),
+    };
+    if known {
+        return messages.next().await;
+    }
+    Ok(Some(Bytes::new()))
 }
 
 /// The status that tells the client of a failure. Does not come back where there is nobody to tell: the server is gone,

@@ -9,7 +9,16 @@ use std::{
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use super::{Counts, Report, kv::replay_kv, kv_wire::InProcess, not_yet, pd::replay_pd};
+use super::{
+    Counts, Report,
+    kv::replay_kv,
+    kv_sockets::Sockets,
+    kv_wire::{InProcess, Wire},
+    not_yet,
+    pd::replay_pd_over,
+    pd_sockets::PdSockets,
+    pd_wire::{PdInProcess, PdWire},
+};
 
 /// The recordings in a directory, in the order of their names.
 ///
@@ -33,13 +42,31 @@ pub fn recordings(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// If the file cannot be read, or is not one JSON object a line.
 pub fn replay_file(path: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Report> {
+    replay_lines::<InProcess, PdInProcess>(path, |_, family| wanted(family))
+}
+
+/// [`replay_file`] over real sockets, which takes longer: `wanted` is also told a scenario's place in the file.
+///
+/// # Errors
+/// As [`replay_file`].
+pub fn replay_file_over_sockets(
+    path: &Path,
+    wanted: impl Fn(usize, &str) -> bool,
+) -> io::Result<Report> {
+    replay_lines::<Sockets, PdSockets>(path, wanted)
+}
+
+fn replay_lines<K: Wire, P: PdWire>(
+    path: &Path,
+    wanted: impl Fn(usize, &str) -> bool,
+) -> io::Result<Report> {
     let file = File::open(path)?;
     let reader: Box<dyn Read> = match path.extension().is_some_and(|e| e == "gz") {
         true => Box::new(GzDecoder::new(file)),
         false => Box::new(file),
     };
     let mut report = Report::default();
-    for line in BufReader::new(reader).lines() {
+    for (at, line) in BufReader::new(reader).lines().enumerate() {
         let line = line?;
         if line.trim().is_empty() {
             continue;
@@ -49,20 +76,20 @@ pub fn replay_file(path: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Rep
             .as_str()
             .unwrap_or("(no family)")
             .to_owned();
-        if wanted(&family) {
-            report.add(&family, replay(&family, &scenario));
+        if wanted(at, &family) {
+            report.add(&family, replay::<K, P>(&family, &scenario));
         }
     }
     Ok(report)
 }
 
-fn replay(family: &str, scenario: &Value) -> Counts {
+fn replay<K: Wire, P: PdWire>(family: &str, scenario: &Value) -> Counts {
     let steps = scenario["steps"].as_array().map_or(0, Vec::len);
     if scenario["cluster"].is_object() && scenario["init"].is_array() {
-        return replay_kv::<InProcess>(scenario);
+        return replay_kv::<K>(scenario);
     }
     if scenario["init"].is_object() {
-        let replayed = replay_pd(scenario);
+        let replayed = replay_pd_over::<P>(scenario);
         let mut counts = Counts {
             equal: replayed.equal,
             different: replayed.different,

@@ -10,9 +10,9 @@ use tikv_core::time::Instant;
 use tikv_proto::tikvpb::{BatchCommandsRequest, BatchCommandsResponse};
 
 /// The time that a request takes.
-const STEP: Duration = Duration::from_millis(1);
+pub(super) const STEP: Duration = Duration::from_millis(1);
 /// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster and a way to talk to its stores.
 pub trait Wire: Sized {

@@ -9,22 +9,27 @@
 //! where one was recorded, and must contain the words that clients look for.
 
 mod files;
+mod grpc;
 mod kv;
 mod kv_actions;
 mod kv_batch;
 mod kv_compare;
+mod kv_sockets;
 mod kv_symbols;
 mod kv_wire;
 pub mod not_yet;
 pub mod pd;
 mod pd_http;
 mod pd_json;
+mod pd_sockets;
 pub mod pd_support;
 mod pd_wire;
 mod report;
 
-pub use files::{recordings, replay_file};
+pub use files::{recordings, replay_file, replay_file_over_sockets};
 pub use kv::replay_kv;
+pub use kv_sockets::Sockets;
 pub use kv_wire::{InProcess, Wire};
+pub use pd_sockets::PdSockets;
 pub use pd_wire::{PdInProcess, PdWire};
 pub use report::{Counts, Report};
