@@ -15,7 +15,7 @@ use tikv_proto::{keyspacepb, kvrpcpb, pdpb};
 use crate::{
     Result,
     config::{ApiVersion, Config, Timeouts},
-    driver::{Hub, HubOptions, Limit},
+    driver::{Hooks, Hub, HubOptions, Limit},
     error::{Error, ErrorKind},
     op::Run,
     request::RequestOptions,
@@ -65,6 +65,11 @@ impl Client {
                 keyspace_name(self.config.keyspace.as_deref().unwrap_or("")).to_owned();
         }
         context
+    }
+
+    /// The hooks of a handle; `None` when it has none.
+    pub(crate) fn hooks(&self, request: &RequestOptions) -> Option<Arc<Hooks>> {
+        Hooks::of(request, self.config.zone.as_deref())
     }
 
     /// Refuses new calls, ends the background tasks, closes the connections, and waits until all is gone.

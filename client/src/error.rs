@@ -20,6 +20,7 @@ use crate::{RegionId, StoreId};
 
 pub use detail::Detail;
 pub use kind::ErrorKind;
+pub(crate) use mapping::kind_of_send;
 
 use detail::OwnedDetail;
 
@@ -27,6 +28,7 @@ use detail::OwnedDetail;
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     advice: Advice,
@@ -34,7 +36,7 @@ struct Inner {
     message: String,
     detail: OwnedDetail,
     context: ErrorContext,
-    cause: Option<Box<dyn StdError + Send + Sync>>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What to do after a failure.
@@ -121,7 +123,7 @@ impl Error {
     pub fn custom(cause: impl StdError + Send + Sync + 'static) -> Self {
         let message = cause.to_string();
         Self::build(Inner {
-            cause: Some(Box::new(cause)),
+            cause: Some(Arc::new(cause)),
             ..Inner::new(ErrorKind::Custom, "", message)
         })
     }
@@ -178,7 +180,34 @@ impl Error {
         operation: &'static str,
         elapsed: Duration,
     ) -> Self {
-        let row = mapping::row(&failure);
+        Self::of_row(mapping::row(&failure), failure, operation, elapsed)
+    }
+
+    /// What ended because its token was cancelled.
+    pub(crate) fn interrupted(
+        failure: Failure,
+        signal: u32,
+        operation: &'static str,
+        elapsed: Duration,
+    ) -> Self {
+        Self::of_row(mapping::interrupted(signal), failure, operation, elapsed)
+    }
+
+    /// The same error, of an operation whose write may have been applied all the same.
+    pub(crate) fn made_undetermined(&self) -> Self {
+        Self::build(Inner {
+            advice: Advice::Never,
+            undetermined: true,
+            ..Inner::clone(&self.0)
+        })
+    }
+
+    fn of_row(
+        row: mapping::Row,
+        failure: Failure,
+        operation: &'static str,
+        elapsed: Duration,
+    ) -> Self {
         let undetermined = failure.maybe_applied || row.kind == ErrorKind::Undetermined;
         Self::build(Inner {
             kind: row.kind,

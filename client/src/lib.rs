@@ -13,14 +13,19 @@
 //! - [`Op`]: the future that every call returns; give one call its own deadline with [`Op::timeout`].
 //! - [`Scan`]: a range as a stream, or as one bounded call.
 //! - [`config`]: everything that can be set, with the reason for each default.
+//! - [`request`]: what every request carries. [`interceptor`], [`stats`] and [`request::CancelToken`]: hooks around requests,
+//!   counts of what was done, and cancelling from elsewhere.
 //! - [`runtime`]: tokio (by default), async-std and smol. [`transport`]: gRPC, or your own.
 //! - [`Error`]: one type; branch on [`Error::kind`], and ask [`Error::is_undetermined`] after a failed write.
 #![forbid(unsafe_code)]
 
+pub mod backoff;
+mod cancel;
 pub mod config;
 mod connect;
 mod driver;
 pub mod error;
+pub mod interceptor;
 mod key;
 mod op;
 mod options;
@@ -29,8 +34,10 @@ mod range;
 mod raw;
 pub mod redact;
 pub mod request;
+pub mod rpc;
 pub mod runtime;
 mod scan;
+pub mod stats;
 mod timestamp;
 pub mod transport;
 

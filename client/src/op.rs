@@ -15,7 +15,7 @@ use tracing::Span;
 
 use crate::{
     Result,
-    driver::{Drive, Hub, Limit},
+    driver::{Drive, Hooks, Hub, Limit},
     error::Error,
 };
 
@@ -70,15 +70,26 @@ impl<T, M: Machine<Output = Result<T, Failure>>> Run<M> {
         }
     }
 
+    /// The same, with hooks.
+    pub(crate) fn watched(mut self, hooks: Option<&Arc<Hooks>>) -> Self {
+        self.drive.watch(hooks);
+        self
+    }
+
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Result<T>> {
         if self.span.is_none() && tracing::enabled!(target: "tikv", tracing::Level::DEBUG) {
-            self.span = tracing::debug_span!(target: "tikv", "operation", name = self.name);
+            self.span = match self.drive.session_id() {
+                0 => tracing::debug_span!(target: "tikv", "operation", name = self.name),
+                session => {
+                    tracing::debug_span!(target: "tikv", "operation", name = self.name, session)
+                }
+            };
         }
         let _entered = self.span.enter();
         let end = ready!(self.drive.poll_drive(cx));
         Poll::Ready(end.map_err(|failure| {
             tracing::debug!(target: "tikv", %failure, "failed");
-            Error::from_failure(failure, self.name, self.drive.elapsed())
+            self.drive.explain(failure, self.name)
         }))
     }
 }

@@ -16,13 +16,39 @@
 /// makes a `#[non_exhaustive]` struct that is `Clone` and `Debug`, with a `Default` (a field without `=` has its type's
 /// own) and, for each field, a setter that consumes and returns the struct: `Example::default().limit(3).name("x".into())`.
 /// The setter of an `Option<T>` takes `impl Into<Option<T>>`, so both a value and `None` do; the one of an
-/// `Option<Arc<dyn Trait>>` takes any `impl Trait`.
+/// `Option<Arc<dyn Trait>>` takes any `impl Trait`. With `own_debug` in front, `Debug` is written by hand.
 macro_rules! options {
     (
+        own_debug
         $(#[$meta:meta])*
         pub struct $name:ident { $($fields:tt)* }
     ) => {
         $crate::options::options! { @fields [$(#[$meta])*] $name [] [] [] $($fields)* }
+    };
+
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident { $($fields:tt)* }
+    ) => {
+        $crate::options::options! { @fields [$(#[$meta])* #[derive(Debug)]] $name [] [] [] $($fields)* }
+    };
+
+    (@fields $struct:tt $name:ident [$($fields:tt)*] [$($defaults:tt)*] [$($setters:tt)*]
+        $(#[$meta:meta])* pub $field:ident: Option<Arc<dyn Fn(&$arg:ident) -> $ret:ident + Send + Sync>>, $($rest:tt)*
+    ) => {
+        $crate::options::options! { @fields $struct $name
+            [$($fields)* $(#[$meta])* pub $field: Option<Arc<dyn Fn(&$arg) -> $ret + Send + Sync>>,]
+            [$($defaults)* $field: None,]
+            [$($setters)*
+                #[doc = concat!("Sets [`", stringify!($name), "::", stringify!($field), "`].")]
+                #[must_use]
+                pub fn $field(mut self, $field: impl Fn(&$arg) -> $ret + Send + Sync + 'static) -> Self {
+                    self.$field = Some(Arc::new($field));
+                    self
+                }
+            ]
+            $($rest)*
+        }
     };
 
     (@fields $struct:tt $name:ident [$($fields:tt)*] [$($defaults:tt)*] [$($setters:tt)*]
@@ -81,7 +107,7 @@ macro_rules! options {
 
     (@fields [$(#[$meta:meta])*] $name:ident [$($fields:tt)*] [$($defaults:tt)*] [$($setters:tt)*]) => {
         $(#[$meta])*
-        #[derive(Clone, Debug)]
+        #[derive(Clone)]
         #[non_exhaustive]
         pub struct $name { $($fields)* }
 

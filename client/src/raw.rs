@@ -16,6 +16,7 @@ use crate::{
     Key, KeyRange, KvPair, PdClient, Result, Value,
     config::{Config, Timeouts},
     connect::{Client, connect},
+    driver::Hooks,
     error::Error,
     op::{Op, Run},
     options::options,
@@ -98,6 +99,7 @@ struct Inner {
     plain: Arc<CallOptions>,
     /// For requests that the store must give up earlier, as client-go has it for deletes, swaps and batches.
     limited: Arc<CallOptions>,
+    hooks: Option<Arc<Hooks>>,
 }
 
 impl RawClient {
@@ -153,6 +155,7 @@ impl RawClient {
         };
         Self {
             inner: Arc::new(Inner {
+                hooks: client.hooks(&options.request),
                 client,
                 options,
                 plain: Arc::new(plain),
@@ -187,6 +190,7 @@ impl RawClient {
             self.timeouts().point,
             name,
         )
+        .watched(self.inner.hooks.as_ref())
     }
 
     fn regroup<P: tikv_core::region::Plan>(
@@ -197,7 +201,7 @@ impl RawClient {
         name: &'static str,
     ) -> Run<Regroup<P>> {
         let machine = Regroup::new(plan, part, Arc::clone(&self.inner.limited));
-        Run::new(self.inner.client.hub(), machine, timeout, name)
+        Run::new(self.inner.client.hub(), machine, timeout, name).watched(self.inner.hooks.as_ref())
     }
 
     /// Reads a key. `None` when there is no such key; an empty value is a value.
@@ -570,6 +574,10 @@ impl RawClient {
 
     pub(crate) fn scan_options(&self) -> (Arc<CallOptions>, ColumnFamily) {
         (Arc::clone(&self.inner.plain), self.cf())
+    }
+
+    pub(crate) fn hooks(&self) -> Option<Arc<Hooks>> {
+        self.inner.hooks.clone()
     }
 }
 

@@ -1,15 +1,27 @@
 //! What every request of a client handle carries.
 
+mod trace;
+
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use tikv_proto::kvrpcpb;
 
-use crate::options::options;
+pub use crate::cancel::CancelToken;
+pub use trace::{TraceContext, TraceFlags};
+
+use crate::{
+    interceptor::{Interceptors, RequestInfo},
+    options::options,
+    stats::Stats,
+};
 
 options! {
-    /// What every request carries, for the cluster to schedule and account it by. Nothing of it changes results.
-    #[derive(PartialEq, Eq)]
+    own_debug
+    /// What every request carries, for the cluster to schedule and account it by; and who is told of it. Nothing of it
+    /// changes results.
+    ///
+    /// Its `Debug` prints the lengths of tags and trace ids, not what they are.
     pub struct RequestOptions {
         /// How the stores' read and write pools order it among others. Defaults to normal.
         pub priority: Priority = Priority::Normal,
@@ -18,14 +30,48 @@ options! {
         pub resource_group: Option<Arc<str>>,
         /// An opaque mark by which stores account CPU time (Top SQL). Defaults to none.
         pub tag: Option<Bytes>,
+        /// Makes the tag of each attempt, when there is no [`RequestOptions::tag`]. Called inside the operation's future,
+        /// before the interceptors; it must not block. An empty tag is none. Defaults to `None`.
+        pub tagger: Option<Arc<dyn Fn(&RequestInfo) -> Bytes + Send + Sync>>,
         /// What it is for, for the stores' statistics and for resource groups' background jobs. Defaults to unknown.
         pub source: RequestSource,
         /// The number of the larger task it is part of. Stores' pools let the small tasks of many callers pass a large
         /// one. Defaults to 0: each request is a task of its own.
         pub task_id: u64,
+        /// The number of the caller's session, for logs: it is in the client's spans and not on the wire. Defaults to 0:
+        /// none.
+        pub session_id: u64,
+        /// Lets stores write their part of a trace, if they are set up for it. Defaults to none.
+        pub trace: Option<TraceContext>,
+        /// Are asked before each attempt of each request to a store, and told how it went. Defaults to none.
+        pub interceptors: Interceptors,
         /// How many times the usual back-off budget the retries of one call may spend (20 s for raw calls). Defaults to
         /// 2, as in client-go. The call's deadline holds besides, and is what ends most failing calls. From 1 to 65,535.
         pub backoff_weight: u32 = 2,
+        /// Ends operations from elsewhere. Defaults to none: only their deadlines do, and dropping them.
+        pub cancel: Option<CancelToken>,
+        /// Counts what is done. Defaults to none.
+        pub stats: Option<Stats>,
+    }
+}
+
+impl fmt::Debug for RequestOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = |tag: &Bytes| format!("{} bytes", tag.len());
+        f.debug_struct("RequestOptions")
+            .field("priority", &self.priority)
+            .field("resource_group", &self.resource_group)
+            .field("tag", &self.tag.as_ref().map(length))
+            .field("tagger", &self.tagger.as_ref().map(|_| ".."))
+            .field("source", &self.source)
+            .field("task_id", &self.task_id)
+            .field("session_id", &self.session_id)
+            .field("trace", &self.trace)
+            .field("interceptors", &self.interceptors)
+            .field("backoff_weight", &self.backoff_weight)
+            .field("cancel", &self.cancel)
+            .field("stats", &self.stats)
+            .finish()
     }
 }
 
@@ -39,6 +85,29 @@ pub enum Priority {
     Normal,
     /// Before all others: for what must not wait. Of no use when everything has it.
     High,
+}
+
+/// How far a store is away, by the label `zone` of stores and [`Config::zone`](crate::config::Config::zone).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// One of the two zones is not known.
+    #[default]
+    Unknown,
+    /// It is in the client's zone.
+    LocalZone,
+    /// It is in another zone.
+    CrossZone,
+}
+
+/// Which program a request comes from, for the stores' own decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestOrigin {
+    /// Not said.
+    #[default]
+    Unknown,
+    /// A TiDB server.
+    TiDb,
 }
 
 options! {
@@ -57,6 +126,8 @@ options! {
         /// [`RequestSource::LIGHTNING`], [`RequestSource::BR`], [`RequestSource::DUMPLING`],
         /// [`RequestSource::BACKGROUND`], [`RequestSource::DDL`], [`RequestSource::STATS`], [`RequestSource::IMPORT`].
         pub explicit: Option<Arc<str>>,
+        /// The program that sends it. No part of the text. Defaults to unknown.
+        pub origin: RequestOrigin,
     }
 }
 
@@ -123,6 +194,16 @@ impl RequestOptions {
         kvrpcpb::Context {
             priority: self.priority.on_the_wire() as i32,
             task_id: self.task_id,
+            request_origin: match self.source.origin {
+                RequestOrigin::Unknown => kvrpcpb::RequestOrigin::Unknown,
+                RequestOrigin::TiDb => kvrpcpb::RequestOrigin::TiDb,
+            } as i32,
+            trace_id: self
+                .trace
+                .as_ref()
+                .map(|trace| trace.id.clone())
+                .unwrap_or_default(),
+            trace_control_flags: self.trace.as_ref().map_or(0, |trace| trace.flags.bits()),
             resource_group_tag: self.tag.clone().unwrap_or_default(),
             // An unknown source is sent as none: stores count both as unknown, and most requests have it.
             request_source: if self.source.is_unknown() {
@@ -156,6 +237,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn debug_says_how_long_tags_are_and_not_what() {
+        let options = RequestOptions::default()
+            .tag(Bytes::from_static(b"secret"))
+            .tagger(|_: &RequestInfo| Bytes::from_static(b"secret"))
+            .trace(TraceContext {
+                id: Bytes::from_static(b"secret"),
+                flags: TraceFlags::default(),
+            })
+            .cancel(CancelToken::new())
+            .stats(Stats::new());
+        let text = format!("{options:?}");
+        assert!(
+            text.contains("6 bytes") && !text.contains("secret"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn plain_requests_carry_nothing() {
         assert_eq!(
             RequestOptions::default().to_context(),
@@ -173,9 +272,23 @@ mod tests {
             .priority(Priority::High)
             .resource_group(Arc::from("rg"))
             .tag(Bytes::from_static(b"tag"))
-            .source(RequestSource::default().kind(Arc::from("orders")))
+            .source(
+                RequestSource::default()
+                    .kind(Arc::from("orders"))
+                    .origin(RequestOrigin::TiDb),
+            )
             .task_id(7)
+            .session_id(8)
+            .trace(TraceContext {
+                id: Bytes::from_static(b"trace"),
+                flags: TraceFlags::REQUEST.with(TraceFlags::READ_DETAILS),
+            })
             .to_context();
+        assert_eq!(context.request_origin(), kvrpcpb::RequestOrigin::TiDb);
+        assert_eq!(
+            (&context.trace_id[..], context.trace_control_flags),
+            (&b"trace"[..], 2 | 8)
+        );
         assert_eq!(context.priority(), kvrpcpb::CommandPri::High);
         assert_eq!(
             context

@@ -20,6 +20,7 @@ use tikv_core::{
 use crate::{
     Key, KeyRange, KvPair, RawClient, Result, Value,
     connect::Client,
+    driver::Hooks,
     error::Error,
     op::{Call as _, Op, Run},
     raw::bounds,
@@ -68,6 +69,7 @@ struct Source {
     client: Client,
     options: Arc<CallOptions>,
     cf: ColumnFamily,
+    hooks: Option<Arc<Hooks>>,
 }
 
 impl Scan<'static> {
@@ -78,6 +80,7 @@ impl Scan<'static> {
                 client: client.client().clone(),
                 options,
                 cf,
+                hooks: client.hooks(),
             },
             range: bounds(range),
             limit: None,
@@ -276,12 +279,8 @@ impl<'t> Scan<'t> {
         };
         let machine = ScanPage::new(query, Arc::clone(&self.source.options));
         let timeout = self.source.client.timeouts().page;
-        self.fetching = Some(Box::new(Run::new(
-            self.source.client.hub(),
-            machine,
-            timeout,
-            "raw.scan",
-        )));
+        let run = Run::new(self.source.client.hub(), machine, timeout, "raw.scan");
+        self.fetching = Some(Box::new(run.watched(self.source.hooks.as_ref())));
     }
 
     /// Drives a fetch under way.

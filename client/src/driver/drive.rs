@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Idle --first poll--> Running --output--> Done
-//!     |                     `--drop--> Event::Cancel (what was sent is withdrawn as far as possible)
+//!     |                     |`--drop, token--> Event::Cancel (what was sent is withdrawn as far as possible)
+//!     |                     `--an interceptor rejects--> told as "not sent", which ends the machine
 //!     `--drop--> nothing was sent
 //! ```
 
@@ -17,11 +18,17 @@ use std::{
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use tikv_core::{
     failure::{Failure, FailureKind},
-    machine::{Action, Cx, Event, Machine, Outbox, Shared},
+    machine::{Action, Cx, Event, Machine, Outbox, Reply, Shared, Tag},
+    rpc::SendError,
     time::Instant,
 };
 
-use super::{Hub, Pending, service::abandon};
+use super::{
+    Hooks, Hub, Pending,
+    hooks::{Begun, Watch},
+    service::abandon,
+};
+use crate::error::Error;
 
 /// When an operation must have ended.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +59,7 @@ pub(crate) struct Drive<M: Machine> {
     deadline: Instant,
     began: Instant,
     state: State,
+    watch: Option<Box<Watch>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +93,21 @@ impl Flight {
         };
     }
 
-    fn abandon(&mut self, tag: tikv_core::machine::Tag) {
+    fn abandon(&mut self, tag: Tag) {
         match self {
             Self::One(pending) if pending.tag() == tag => *self = Self::None,
             Self::Many(many) => abandon(many, tag),
             Self::None | Self::One(_) => {}
+        }
+    }
+
+    /// The requests that hooks hold back.
+    fn held(&self) -> Vec<Tag> {
+        let tag = |pending: &Pending| pending.is_held().then_some(pending.tag());
+        match self {
+            Self::None => Vec::new(),
+            Self::One(pending) => tag(pending).into_iter().collect(),
+            Self::Many(many) => many.iter().filter_map(tag).collect(),
         }
     }
 
@@ -130,6 +148,26 @@ impl<M: Machine> Drive<M> {
             deadline: Instant::FAR_FUTURE,
             began: Instant::ZERO,
             state: State::Idle,
+            watch: None,
+        }
+    }
+
+    /// Gives the operation hooks.
+    pub(crate) fn watch(&mut self, hooks: Option<&Arc<Hooks>>) {
+        self.watch = hooks.map(|hooks| Watch::new(Arc::clone(hooks)));
+    }
+
+    /// The number of the caller's session; 0 for none.
+    pub(crate) fn session_id(&self) -> u64 {
+        self.watch.as_ref().map_or(0, |watch| watch.session_id())
+    }
+
+    /// The public error of what the operation ended with.
+    pub(crate) fn explain(&mut self, failure: Failure, operation: &'static str) -> Error {
+        let elapsed = self.elapsed();
+        match &mut self.watch {
+            None => Error::from_failure(failure, operation, elapsed),
+            Some(watch) => watch.explain(failure, operation, elapsed),
         }
     }
 
@@ -155,7 +193,10 @@ impl<M: Machine> Drive<M> {
     fn tell(&mut self, now: Instant, event: Event) -> Option<M::Output> {
         let links = self.hub.links();
         // Made anew for each event: it is empty in between, and would only make the operation larger.
-        let mut outbox = Outbox::new();
+        let mut outbox = match &self.watch {
+            Some(watch) if watch.counts() => Outbox::noting_pauses(),
+            _ => Outbox::new(),
+        };
         let mut cx = Cx::new(
             now,
             self.deadline,
@@ -167,18 +208,63 @@ impl<M: Machine> Drive<M> {
         if output.is_some() {
             self.state = State::Done;
         }
+        if let Some(watch) = &self.watch {
+            watch.count_pauses(outbox.take_pauses());
+        }
+        let mut rejected = None;
         for action in outbox.drain() {
             if let Action::Abandon(tag) = action {
                 self.flight.abandon(tag);
-            } else if let Some(pending) = links.begin(action, self.deadline) {
+                continue;
+            }
+            let begun = match &mut self.watch {
+                None => links.begin(action, self.deadline),
+                Some(watch) => match watch.begin(&self.hub, action, now, self.deadline) {
+                    Begun::Nothing => None,
+                    Begun::Pending(pending) => Some(pending),
+                    Begun::Rejected(tag) => {
+                        rejected = Some(tag);
+                        None
+                    }
+                },
+            };
+            if let Some(pending) = begun {
                 self.flight.push(pending);
             }
         }
-        output
+        match rejected {
+            Some(tag) if output.is_none() => self.stop(now, vec![tag]),
+            _ => output,
+        }
+    }
+
+    /// A hook ends the operation. `unsent` are requests that the machine believes to be sent: it is told first that one
+    /// of them was not, so that it does not take a write for possible that cannot have happened.
+    fn stop(&mut self, now: Instant, unsent: Vec<Tag>) -> Option<M::Output> {
+        let held = self.flight.held();
+        if let Some(watch) = &mut self.watch {
+            watch.settle(held.len());
+        }
+        if let Some(tag) = unsent.into_iter().chain(held).next() {
+            self.flight.abandon(tag);
+            let unsent = Event::Replied(tag, Reply::Rpc(Err(SendError::Closed)));
+            let output = self.tell(now, unsent);
+            if output.is_some() {
+                return output;
+            }
+        }
+        self.tell(now, Event::Cancel)
     }
 }
 
 impl<T, M: Machine<Output = Result<T, Failure>>> Drive<M> {
+    fn is_interrupted(&mut self, cx: &Context<'_>) -> bool {
+        match &mut self.watch {
+            None => false,
+            Some(watch) => watch.is_interrupted(cx),
+        }
+    }
+
     /// Runs the machine as far as it goes.
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
         if self.state == State::Idle {
@@ -186,6 +272,10 @@ impl<T, M: Machine<Output = Result<T, Failure>>> Drive<M> {
             if self.hub.is_closed() {
                 self.state = State::Done;
                 return Poll::Ready(Err(FailureKind::Closed.into()));
+            }
+            if self.is_interrupted(cx) {
+                self.state = State::Done;
+                return Poll::Ready(Err(FailureKind::Cancelled.into()));
             }
             if let Some(output) = self.tell(self.began, Event::Start) {
                 return Poll::Ready(output);
@@ -196,6 +286,12 @@ impl<T, M: Machine<Output = Result<T, Failure>>> Drive<M> {
             "an operation was polled after it had ended"
         );
         loop {
+            if self.is_interrupted(cx) {
+                let now = self.hub.links().runtime.now();
+                let output = self.stop(now, Vec::new());
+                // A machine that is cancelled ends.
+                return Poll::Ready(output.unwrap_or(Err(FailureKind::Cancelled.into())));
+            }
             let event = std::task::ready!(self.flight.poll_event(cx));
             let now = self.hub.links().runtime.now();
             if let Some(output) = self.tell(now, event) {

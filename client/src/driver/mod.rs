@@ -12,11 +12,14 @@
 
 mod ask;
 mod drive;
+mod guarded;
+mod hooks;
 mod hub;
 mod service;
 mod stream;
 
 pub(crate) use drive::{Drive, Limit};
+pub(crate) use hooks::Hooks;
 pub(crate) use hub::{Hub, HubOptions};
 pub(crate) use service::Mailboxes;
 
@@ -55,6 +58,8 @@ enum PendingKind {
     Call(AnyCall),
     Sleep(BoxFuture<'static, ()>),
     Ask(ask::Answering),
+    Guarded(Box<guarded::Guarded>),
+    Timed(Box<guarded::Timed>),
 }
 
 impl Links {
@@ -85,6 +90,36 @@ impl Pending {
     pub(crate) const fn tag(&self) -> Tag {
         self.tag
     }
+
+    /// A request with hooks.
+    fn guarded(tag: Tag, call: guarded::Guarded) -> Self {
+        Self {
+            tag,
+            kind: PendingKind::Guarded(Box::new(call)),
+        }
+    }
+
+    /// The same question, its wait counted.
+    fn timed(self, hub: &Arc<Hub>, hooks: &Arc<Hooks>, since: Instant) -> Self {
+        let PendingKind::Ask(answering) = self.kind else {
+            return self;
+        };
+        let timed = guarded::Timed {
+            answering,
+            hub: Arc::clone(hub),
+            hooks: Arc::clone(hooks),
+            since,
+        };
+        Self {
+            tag: self.tag,
+            kind: PendingKind::Timed(Box::new(timed)),
+        }
+    }
+
+    /// Whether it is a request that hooks hold back.
+    fn is_held(&self) -> bool {
+        matches!(&self.kind, PendingKind::Guarded(call) if call.is_held())
+    }
 }
 
 impl Future for Pending {
@@ -100,6 +135,12 @@ impl Future for Pending {
             PendingKind::Ask(ask) => Pin::new(ask)
                 .poll(cx)
                 .map(|reply| Event::Replied(tag, reply)),
+            PendingKind::Guarded(call) => Pin::new(&mut **call)
+                .poll(cx)
+                .map(|reply| Event::Replied(tag, reply)),
+            PendingKind::Timed(ask) => Pin::new(&mut **ask)
+                .poll(cx)
+                .map(|reply| Event::Replied(tag, reply)),
         }
     }
 }
@@ -107,9 +148,9 @@ impl Future for Pending {
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.kind {
-            PendingKind::Call(_) => "call",
+            PendingKind::Call(_) | PendingKind::Guarded(_) => "call",
             PendingKind::Sleep(_) => "sleep",
-            PendingKind::Ask(_) => "ask",
+            PendingKind::Ask(_) | PendingKind::Timed(_) => "ask",
         };
         write!(f, "{kind} {:?}", self.tag)
     }

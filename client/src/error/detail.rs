@@ -28,6 +28,11 @@ pub enum Detail<'a> {
     Store(StoreId),
     /// The words in which a store refused the request. They are TiKV's own and may contain keys, in hexadecimal.
     Server(&'a str),
+    /// A [`CancelToken`](crate::request::CancelToken) was cancelled.
+    Interrupted {
+        /// The signal that it was cancelled with.
+        signal: u32,
+    },
 }
 
 /// [`Detail`] as it is kept.
@@ -45,6 +50,7 @@ pub(super) enum OwnedDetail {
     },
     Store(StoreId),
     Server(Arc<str>),
+    Interrupted(u32),
 }
 
 impl OwnedDetail {
@@ -61,6 +67,7 @@ impl OwnedDetail {
             },
             Self::Store(store) => Detail::Store(*store),
             Self::Server(text) => Detail::Server(text),
+            Self::Interrupted(signal) => Detail::Interrupted { signal: *signal },
         }
     }
 }

@@ -52,7 +52,7 @@
 /// | another cluster answered | `ClusterMismatch` | never | |
 /// | the client is closed | `Closed` | never | |
 /// | the client's own queues are full | `Throttled` | again after 100 ms | |
-/// | cancelled | `Interrupted` | never | |
+/// | cancelled | `Interrupted` | never | `Interrupted` with a token |
 /// | [`Error::custom`](super::Error::custom) | `Custom` | never | |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -92,6 +92,12 @@ pub(super) fn row(failure: &Failure) -> Row {
     }
 }
 
+/// A token was cancelled.
+pub(super) fn interrupted(signal: u32) -> Row {
+    let text = format!("interrupted by signal {signal}");
+    Row::new(ErrorKind::Interrupted, Advice::Never, text).detail(OwnedDetail::Interrupted(signal))
+}
+
 /// Named after what was waited for longest, as client-go does: the last cause alone may be an accident.
 fn exhausted(spent: &Exhausted, store: Option<StoreId>) -> Row {
     let hopeless = spent.refusal == backoff::Refusal::Hopeless;
@@ -133,6 +139,11 @@ const fn of_backoff(kind: BackoffKind) -> ErrorKind {
         // `TiKvRpc` and `TiFlashRpc`; and what may come, which is most likely about a store too.
         _ => ErrorKind::StoreUnavailable,
     }
+}
+
+/// Why a store gave no answer.
+pub(crate) fn kind_of_send(error: &SendError, store: StoreId) -> ErrorKind {
+    send(error, Some(store)).kind
 }
 
 /// Without a store it was PD that was asked: nothing else is.
