@@ -97,11 +97,8 @@ impl PrefixIndex {
                 return other.cmp(own);
             }
         }
-        if key.len() < self.shared {
-            Ordering::Less
-        } else {
-            Ordering::Equal
-        }
+        // A key that ends within it reads as zeros from there on, and the full comparison tells the rest.
+        Ordering::Equal
     }
 }
 

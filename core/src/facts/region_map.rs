@@ -92,16 +92,13 @@ impl Ledger {
         self.latest.insert(region.id(), region.version());
     }
 
-    /// Strikes out exactly this object. Another version of the region stays.
+    /// Strikes out a region that is in the snapshot. Another version of it stays.
     pub(super) fn remove(&mut self, region: &RegionRef) {
         region.set_placement(Placement::Left);
         let version = region.version();
-        let same = |known: &RegionRef| Arc::ptr_eq(known, region);
-        if self.versions.get(&version).is_some_and(same) {
-            self.versions.remove(&version);
-            if self.latest.get(&version.id) == Some(&version) {
-                self.latest.remove(&version.id);
-            }
+        self.versions.remove(&version);
+        if self.latest.get(&version.id) == Some(&version) {
+            self.latest.remove(&version.id);
         }
     }
 }

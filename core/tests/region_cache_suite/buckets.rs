@@ -33,6 +33,7 @@ fn the_newest_buckets_are_kept() {
         "a store says nothing about buckets"
     );
     assert!(!region.set_buckets(buckets(6, &["x"])));
+    assert_eq!(*region.buckets().unwrap(), buckets(6, &["", "a", "b", ""]));
     assert!(
         region.set_buckets(buckets(7, &["a"])),
         "unless it says \"bucket version not match\""

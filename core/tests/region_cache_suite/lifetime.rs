@@ -123,21 +123,30 @@ fn a_sweep_comes_by_every_region_alike() {
 #[test]
 fn a_full_map_forgets_what_was_not_used_for_longest() {
     let mut pd = Pd::new(1);
-    pd.map = RegionMap::new(RegionMapOptions::new(TTL, JITTER, 10));
+    pd.map = RegionMap::new(RegionMapOptions::new(TTL, Duration::ZERO, 10));
     let mut last = 1;
     for i in 0..20 {
         last = pd.split(last, &format!("{i:03}"));
     }
     for (i, info) in pd.regions.clone().into_iter().enumerate() {
-        pd.now = at(1_000 + 100 * i as u64);
+        // None of them expires.
+        pd.now = at(1_000 + 10 * i as u64);
         pd.insert(info).unwrap();
-        assert!(pd.map.len() <= 10);
+        assert_eq!(pd.map.len(), 10.min(i + 1));
         // The first region is in use all the time.
         assert!(pd.try_locate("").is_some());
     }
-    assert_eq!(pd.map.len(), 10);
-    assert!(pd.try_locate("019").is_some(), "the newest is there");
-    pd.check_cache(pd.usable());
+    let ids: Vec<RegionId> = pd.map.all().iter().map(|r| r.id()).collect();
+    let newest: Vec<RegionId> = (111..120).collect();
+    assert_eq!(ids, [&[1], &newest[..]].concat());
+    pd.check_cache(10);
+    // One that cannot be used goes before any other.
+    pd.try_locate("019")
+        .unwrap()
+        .invalidate(InvalidReason::Other);
+    let info = pd.of("000");
+    pd.insert(info).unwrap();
+    pd.check_cache(10);
     let one = RegionMap::new(RegionMapOptions::new(TTL, JITTER, 0));
     one.insert(pd.of(""), &pd.stores, pd.now, &mut pd.rng)
         .unwrap();
