@@ -12,7 +12,10 @@ const MAX_LINES: (usize, usize) = (600, 900);
 const MAX_FUNCTION: usize = 90;
 
 /// Files that are longer, with the reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[(
+    "client/src/raw.rs",
+    "every raw call in one place, each with its documentation",
+)];
 
 /// Functions that are longer, with the reason.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
