@@ -1,6 +1,6 @@
 //! From a configuration to a running client.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tikv_core::{
     codec::{ApiVersion as CoreApi, KeyCodec, KeyMode, keyspace_name},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A connected client: what raw and transactional handles are made of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Client {
     hub: Arc<Hub>,
     config: Arc<Config>,
@@ -47,6 +47,11 @@ impl Client {
 
     pub(crate) fn cluster_id(&self) -> u64 {
         self.hub.links().facts.pd.cluster_id()
+    }
+
+    /// Whether the cluster, as far as the configuration knows, keeps no times to live.
+    pub(crate) fn keeps_no_ttl(&self) -> bool {
+        self.hub.links().facts.codec().api() == CoreApi::V1
     }
 
     /// The context fields that all requests of a handle share.
@@ -96,6 +101,17 @@ impl Client {
                 .await;
         }
         Ok(())
+    }
+}
+
+/// Without what is known of regions: their borders are keys.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("cluster_id", &self.cluster_id())
+            .field("endpoints", &self.config.endpoints)
+            .field("closed", &self.hub.is_closed())
+            .finish_non_exhaustive()
     }
 }
 

@@ -76,6 +76,11 @@ impl<T, M: Machine<Output = Result<T, Failure>>> Run<M> {
         self
     }
 
+    /// The operation's name, and how far it has come.
+    const fn describe(&self) -> (&'static str, &'static str) {
+        (self.name, self.drive.state())
+    }
+
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Result<T>> {
         if self.span.is_none() && tracing::enabled!(target: "tikv", tracing::Level::DEBUG) {
             self.span = match self.drive.session_id() {
@@ -278,15 +283,16 @@ impl<T, E> Future for Op<'_, T, E> {
     }
 }
 
+/// Without the request: it holds keys and values.
 impl<T, E> fmt::Debug for Op<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state: &dyn fmt::Debug = match &self.inner {
-            Inner::Get(run, _) => &run.drive,
-            Inner::Put(run, _) => &run.drive,
-            Inner::Delete(run, _) => &run.drive,
-            Inner::Boxed(_) => &"..",
+        let (name, state) = match &self.inner {
+            Inner::Get(run, _) => run.describe(),
+            Inner::Put(run, _) => run.describe(),
+            Inner::Delete(run, _) => run.describe(),
+            Inner::Boxed(_) => ("..", ".."),
         };
-        f.debug_tuple("Op").field(state).finish()
+        write!(f, "Op({name}, {state})")
     }
 }
 

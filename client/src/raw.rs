@@ -17,7 +17,7 @@ use crate::{
     config::{Config, Timeouts},
     connect::{Client, connect},
     driver::Hooks,
-    error::Error,
+    error::{Error, ErrorKind},
     op::{Op, Run},
     options::options,
     request::RequestOptions,
@@ -251,11 +251,19 @@ impl RawClient {
     /// Reads how long a key has still to live. `None` when there is no such key.
     ///
     /// # Errors
-    /// `Unsupported` or the store's own words when the cluster does not keep times to live.
+    /// `Unsupported` from a client of API V1: nothing is sent then, because a TiKV that keeps no times to live ends its
+    /// process at this question.
     ///
     /// # Dropping it
     /// Has no effect on data.
     pub fn ttl(&self, key: impl Into<Key>) -> Op<'_, Option<Ttl>> {
+        if self.inner.client.keeps_no_ttl() {
+            return Op::refused(Error::new(
+                ErrorKind::Unsupported,
+                "raw.ttl",
+                "API V1 keeps no times to live: connect with ApiVersion::V1Ttl or V2, as the cluster is set up",
+            ));
+        }
         let request = raw::GetTtl {
             key: key.into().into_bytes(),
             cf: self.cf(),

@@ -127,16 +127,16 @@ impl Flight {
     }
 }
 
-impl<M: Machine> std::fmt::Debug for Drive<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Drive")
-            .field("machine", &self.machine)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
-}
-
 impl<M: Machine> Drive<M> {
+    /// How far it has come, in words.
+    pub(crate) const fn state(&self) -> &'static str {
+        match self.state {
+            State::Idle => "not begun",
+            State::Running => "under way",
+            State::Done => "over",
+        }
+    }
+
     pub(crate) fn new(hub: Arc<Hub>, machine: M, timeout: Duration) -> Self {
         let shared = Shared::new(hub.next_rng());
         Self {
