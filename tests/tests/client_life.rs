@@ -152,7 +152,7 @@ mod closing {
 
     #[tokio::test(start_paused = true)]
     async fn refuses_every_later_call_and_sends_nothing() {
-        let stage = Stage::set(options(&["h"]));
+        let stage = Stage::set(with_ttl());
         let db = stage.connect().await;
         db.put("k", "v").await.unwrap();
         let pd = db.pd();
@@ -265,19 +265,23 @@ mod time_to_live {
 
     #[tokio::test(start_paused = true)]
     async fn of_a_cluster_that_keeps_none_is_an_error() {
-        let db = Stage::set(ClusterOptions::default()).connect().await;
+        let stage = Stage::set(ClusterOptions::default());
+        let db = stage.connect().await;
         db.put("k", "v").await.unwrap();
-        for error in [
-            db.put_with_ttl("k", "v", Duration::from_secs(1))
-                .await
-                .unwrap_err(),
-            db.ttl("k").await.unwrap_err(),
-        ] {
-            assert!(
-                !error.is_retryable() && !error.is_undetermined(),
-                "{error:?}"
-            );
-        }
+        let error = db
+            .put_with_ttl("k", "v", Duration::from_secs(1))
+            .await
+            .unwrap_err();
+        assert!(
+            !error.is_retryable() && !error.is_undetermined(),
+            "{error:?}"
+        );
+        // A real store would end its process at this one, so it must not even be asked.
+        let before = stage.rpcs();
+        let error = db.ttl("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(!error.is_retryable());
+        assert_eq!(stage.rpcs(), before);
     }
 }
 
@@ -359,7 +363,7 @@ mod privacy {
 
     #[tokio::test(start_paused = true)]
     async fn nor_does_anything_that_is_printed() {
-        let stage = Stage::set(options(&["h"]));
+        let stage = Stage::set(options(&["secret-border"]));
         let db = stage.connect().await;
         let put = db.put(KEY, VALUE);
         tells_nothing(&format!("{put:?}"));
@@ -378,5 +382,8 @@ mod privacy {
         let mut get = db.get(KEY);
         assert!(poll_once(&mut get).await.is_none());
         tells_nothing(&format!("{get:?}"));
+        assert_eq!(format!("{get:?}"), "Op(raw.get, under way)");
+        // It knows regions by now, and their borders are keys.
+        tells_nothing(&format!("{db:?} {:?}", db.pd()));
     }
 }
