@@ -9,6 +9,7 @@ mod explore_pd;
 mod laws_all;
 mod moving;
 mod planted;
+mod raw_keyspace;
 mod raw_wire;
 mod scenarios_region;
 mod services;

@@ -1,13 +1,19 @@
 //! The explorer and the laws find mistakes that were planted: here are machines with the mistakes that matter most.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tikv_core::{
     facts::{Facts, Region},
     failure::{Failure, FailureKind},
     machine::{
-        Action, Cx, Event, Machine, Waiting,
+        Action, Cx, Event, Machine, Rng, Waiting,
         explore::{Limits, explore},
         laws::{self, Bounds},
     },
@@ -275,4 +281,50 @@ fn going_on_after_the_end_is_found() {
         ended: None,
     };
     assert_found(put(), Kind::Write, undead, "laws 1 and 2");
+}
+/// Decides by something that is no part of its state, nor of what it is lent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Whimsical {
+    waiting: Waiting,
+    done: bool,
+}
+
+static WHIM: AtomicU64 = AtomicU64::new(1);
+
+impl Machine for Whimsical {
+    type Output = ();
+
+    fn on(&mut self, cx: &mut Cx<'_>, event: Event) -> Option<()> {
+        if self.done {
+            return None;
+        }
+        match event {
+            Event::Start => {
+                let whim = Duration::from_millis(WHIM.fetch_add(1, Ordering::Relaxed));
+                self.waiting = cx.sleep_until(cx.now + whim);
+            }
+            Event::Cancel => {
+                self.done = true;
+                cx.abandon(&mut self.waiting);
+            }
+            event => self.done = self.waiting.takes(&event),
+        }
+        self.done.then_some(())
+    }
+}
+
+#[test]
+fn a_whim_is_found_by_going_the_same_way_twice() {
+    let facts = cluster(&[spec(1)]);
+    let bounds = Bounds {
+        actions: 2,
+        events: 10,
+        deadline: Instant::FAR_FUTURE,
+    };
+    let mut seed = Rng::new(3);
+    let mut tape = laws::Recorder::new(&mut seed);
+    let machine = Whimsical::default();
+    let course = laws::check(machine.clone(), &facts, &mut Nothing, &mut tape, bounds);
+    let again = laws::check(machine, &facts, &mut Nothing, &mut tape.again(), bounds);
+    assert!(course.is_ok() && again.is_ok() && course != again);
 }

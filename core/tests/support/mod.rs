@@ -5,6 +5,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod errors;
+pub(crate) mod fuzz;
 pub(crate) mod hand;
 pub(crate) mod made_up;
 pub(crate) mod model;

@@ -7,7 +7,7 @@ use tikv_core::{
     facts::{Facts, Liveness},
     machine::{
         Machine,
-        laws::{self, Bounds, Tape},
+        laws::{self, Bounds, Course, Recorder, Tape},
     },
     pd::PdCall,
     raw::{
@@ -79,19 +79,19 @@ impl Setting {
         }
     }
 
-    fn check<M>(mut self, machine: M, tape: &mut dyn Tape) -> Result<usize, String>
+    fn check<M>(mut self, machine: M, tape: &mut dyn Tape) -> Result<Course, String>
     where
         M: Machine + Clone + Eq + Hash + Debug,
     {
         laws::check(machine, &self.facts, &mut self.answers, tape, self.bounds)
     }
 
-    fn key<R: KeyRequest>(self, request: R, tape: &mut dyn Tape) -> Result<usize, String> {
+    fn key<R: KeyRequest>(self, request: R, tape: &mut dyn Tape) -> Result<Course, String> {
         let machine = KeyCall::new(request, Arc::clone(&self.options));
         self.check(machine, tape)
     }
 
-    fn call<R: KeyRequest>(mut self, request: R, tape: &mut dyn Tape) -> Result<usize, String> {
+    fn call<R: KeyRequest>(mut self, request: R, tape: &mut dyn Tape) -> Result<Course, String> {
         self.facts = cluster(&regions());
         let options = Arc::clone(&self.options);
         let machine = RegionCall::new(
@@ -104,8 +104,19 @@ impl Setting {
     }
 }
 
-/// Runs the machine number `kind` along the way that the tape chooses. Returns how many events it took.
+/// Runs the machine number `kind` along the way that the tape chooses, twice. Returns how many events it took.
 pub(crate) fn check(kind: usize, tape: &mut dyn Tape) -> Result<usize, String> {
+    let mut tape = Recorder::new(tape);
+    let course = check_once(kind, &mut tape)?;
+    let again = check_once(kind, &mut tape.again())?;
+    if course == again {
+        Ok(course.events)
+    } else {
+        Err("law 6: the same way led elsewhere the second time".into())
+    }
+}
+
+fn check_once(kind: usize, tape: &mut dyn Tape) -> Result<Course, String> {
     let setting = Setting::choose(tape);
     let options = Arc::clone(&setting.options);
     let keys = || KeyPart::new(["b", "h", "k", "x"].map(Bytes::from));
@@ -156,7 +167,11 @@ pub(crate) fn check(kind: usize, tape: &mut dyn Tape) -> Result<usize, String> {
     }
 }
 
-fn pd_call(mut setting: Setting, request: PdRequest, tape: &mut dyn Tape) -> Result<usize, String> {
+fn pd_call(
+    mut setting: Setting,
+    request: PdRequest,
+    tape: &mut dyn Tape,
+) -> Result<Course, String> {
     if tape.below(2) == 1 {
         setting.facts = nobody_known();
     }
