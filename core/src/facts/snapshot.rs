@@ -8,9 +8,6 @@ use super::{
     segment::{SEGMENT_MAX, Segment},
 };
 
-/// A segment with fewer regions than this is put together with a neighbour, if both fit into three quarters of one.
-const SEGMENT_MIN: usize = SEGMENT_MAX / 4;
-
 /// The place of a region in a snapshot, or the place after the last one of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -119,6 +116,9 @@ impl Snapshot {
     }
 
     /// A snapshot with `new` (ascending) in the place of what is between two places.
+    ///
+    /// The place of a segment's first region is the end of the segment before ([`Snapshot::place_of`]), so both are put
+    /// together anew when that region changes: segments that lost most of their regions do not stay small for ever.
     pub(super) fn splice(&self, range: Range<Place>, new: &[RegionRef]) -> Self {
         let Range { start, end } = range;
         let left = self.segments.get(start.segment);
@@ -134,10 +134,7 @@ impl Snapshot {
                 .chain(kept_right)
                 .map(Arc::clone),
         );
-        let (mut from, mut to) = (start.segment, self.segments.len().min(end.segment + 1));
-        if !run.is_empty() && run.len() < SEGMENT_MIN {
-            self.merge_neighbour(&mut run, &mut from, &mut to);
-        }
+        let (from, to) = (start.segment, self.segments.len().min(end.segment + 1));
         let replaced: usize = self.segments[from..to].iter().map(|s| s.len()).sum();
         let len = self.len - replaced + run.len();
         // Pieces of about equal size, none of them too large.
@@ -145,22 +142,6 @@ impl Snapshot {
         let size = run.len().div_ceil(pieces.max(1)).max(1);
         let pieces: Vec<Arc<Segment>> = run.chunks(size).map(Segment::new).collect();
         self.with_pieces(from..to, pieces, len)
-    }
-
-    /// Takes a neighbour's regions into a short run, if both together stay well below the limit.
-    fn merge_neighbour(&self, run: &mut Vec<RegionRef>, from: &mut usize, to: &mut usize) {
-        let fits = |s: &&Arc<Segment>| s.len() + run.len() <= SEGMENT_MAX / 4 * 3;
-        if let Some(next) = self.segments.get(*to).filter(fits) {
-            run.extend(next.regions().iter().map(Arc::clone));
-            *to += 1;
-        } else if let Some(before) = from
-            .checked_sub(1)
-            .and_then(|i| self.segments.get(i))
-            .filter(fits)
-        {
-            run.splice(0..0, before.regions().iter().map(Arc::clone));
-            *from -= 1;
-        }
     }
 
     fn with_pieces(&self, at: Range<usize>, pieces: Vec<Arc<Segment>>, len: usize) -> Self {
