@@ -6,6 +6,7 @@ mod support;
 mod explore_call;
 mod explore_many;
 mod explore_pd;
+mod fuzz_corpus;
 mod laws_all;
 mod moving;
 mod planted;
