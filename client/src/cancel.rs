@@ -8,7 +8,7 @@ use std::{
 
 /// Ends operations from elsewhere: a "kill" for whoever runs statements or jobs.
 ///
-/// Put it into [`RequestOptions::cancel`](super::RequestOptions::cancel); all operations of that handle are then under it.
+/// Put it into [`RequestOptions::cancel`](crate::request::RequestOptions::cancel); all operations of that handle are then under it.
 /// Clones are the same token, and one token may be given to any number of handles and clients.
 ///
 /// After [`CancelToken::cancel`]
@@ -180,7 +180,8 @@ mod tests {
     }
 
     fn waiting(token: &CancelToken) -> usize {
-        token.lock().slots.len() - token.lock().free.len()
+        let state = token.lock();
+        state.slots.len() - state.free.len()
     }
 
     #[test]
@@ -206,7 +207,9 @@ mod tests {
         for mut listener in listeners {
             assert_eq!(listener.poll_signal(&cx), Some(9));
         }
-        assert!(token.lock().slots.is_empty() && token.lock().free.is_empty());
+        let state = token.lock();
+        assert!(state.slots.is_empty() && state.free.is_empty());
+        drop(state);
         assert_eq!(token.listen().poll_signal(&cx), None);
     }
 
