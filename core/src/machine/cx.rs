@@ -225,3 +225,48 @@ impl<'a> Cx<'a> {
         Waiting::for_tag(tag)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        codec::{KeyCodec, KeyMode},
+        facts::RegionMapOptions,
+        pd::PdFacts,
+    };
+
+    fn pause(outbox: &mut Outbox) -> Vec<Action> {
+        let facts = Facts::new(
+            KeyCodec::v1(KeyMode::Raw),
+            PdFacts::new(Vec::new(), "test".to_owned()),
+            RegionMapOptions::default(),
+        );
+        let mut shared = Shared::new(Rng::new(1));
+        let now = Instant::from_millis(5);
+        let mut cx = Cx::new(now, Instant::FAR_FUTURE, &facts, &mut shared, outbox);
+        let time = Duration::from_millis(2);
+        cx.note_pause(BackoffKind::ServerBusy, time);
+        let waiting = cx.child(3).pause(BackoffKind::RegionMiss, now + time);
+        assert!(waiting.is_waiting());
+        outbox.drain().collect()
+    }
+
+    #[test]
+    fn pauses_are_noted_for_who_wants_to_know_and_change_no_action() {
+        let (mut deaf, mut noting) = (Outbox::new(), Outbox::noting_pauses());
+        let actions = pause(&mut deaf);
+        assert_eq!(actions, pause(&mut noting));
+        assert!(matches!(actions[..], [Action::Sleep(_, at)] if at == Instant::from_millis(7)));
+        assert_eq!(deaf.take_pauses().count(), 0);
+        let time = Duration::from_millis(2);
+        let noted: Vec<_> = noting.take_pauses().collect();
+        assert_eq!(
+            noted,
+            [
+                (BackoffKind::ServerBusy, time),
+                (BackoffKind::RegionMiss, time)
+            ]
+        );
+        assert_eq!(noting.take_pauses().count(), 0);
+    }
+}
