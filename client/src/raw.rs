@@ -67,7 +67,8 @@ pub struct Swapped {
     pub previous: Option<Value>,
 }
 
-/// A checksum over a range, as TiKV computes it for backup and verification.
+/// A checksum over a range, as TiKV computes it for backup and verification. It is over keys as the store has them: with
+/// API V2 each has four bytes of prefix, which name the keyspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Checksum {
@@ -75,7 +76,7 @@ pub struct Checksum {
     pub crc64_xor: u64,
     /// How many pairs.
     pub pairs: u64,
-    /// How many bytes of keys and values; with API V2 the keys count with their four bytes of prefix.
+    /// How many bytes of keys and values.
     pub bytes: u64,
 }
 

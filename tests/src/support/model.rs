@@ -70,13 +70,13 @@ impl Model {
         }
     }
 
-    /// The checksum of a range: CRC, pairs, bytes. `prefix` is what the store has in front of each key and counts.
+    /// The checksum of a range: CRC, pairs, bytes. `prefix` is what the store has in front of each key.
     #[must_use]
     pub fn checksum(&self, range: &KeyRange, prefix: &[u8]) -> (u64, u64, u64) {
         let pairs = self.scan(range, false, None);
         let mut sum = (0, pairs.len() as u64, 0);
         for (key, value) in &pairs {
-            sum.0 ^= crc64(&[key, value]);
+            sum.0 ^= crc64(&[prefix, key, value]);
             sum.2 += (prefix.len() + key.len() + value.len()) as u64;
         }
         sum

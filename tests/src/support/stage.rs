@@ -202,6 +202,47 @@ fn codec(mode: KeyMode, keyspace: KeyspaceId) -> KeyCodec {
     }
 }
 
+/// Places change hands while nobody looks.
+impl Stage {
+    /// The leader of a key's region and another store change addresses; then the old leader is gone for good, and the other
+    /// one leads.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn replace_leader(&self, key: &str) {
+        let region = self.region(key);
+        let (old, new) = (self.leader(key), self.follower(key));
+        self.swap_addresses(key);
+        let done = self
+            .cluster
+            .transfer_leader(region, new)
+            .and_then(|()| self.cluster.stop_store(old))
+            .and_then(|()| self.cluster.remove_peer(region, old));
+        if let Err(why) = done {
+            panic!("{old} is not replaced: {why}");
+        }
+    }
+
+    /// The leader of a key's region and another store change addresses.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn swap_addresses(&self, key: &str) {
+        let (one, two) = (self.leader(key), self.follower(key));
+        let address = |store| self.cluster.store_address(store).unwrap_or_default();
+        let (of_one, of_two) = (address(one), address(two));
+        let done = self.cluster.drive(|cluster, now| {
+            // PD does not take two stores at one address.
+            cluster.set_store_address(now, two, "nowhere:20160")?;
+            cluster.set_store_address(now, one, of_two)?;
+            cluster.set_store_address(now, two, of_one)
+        });
+        if let Err(why) = done {
+            panic!("the addresses stay: {why}");
+        }
+    }
+}
+
 /// Counts of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rpcs(BTreeMap<Command, u64>);
