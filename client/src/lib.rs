@@ -47,9 +47,9 @@ pub use key::{Key, KvPair, Value};
 pub use op::Op;
 pub use pd::PdClient;
 pub use range::KeyRange;
-pub use raw::{Checksum, ColumnFamily, RawClient, RawOptions, Swapped, Ttl};
+pub use raw::{Checksum, RawClient, RawOptions, Swapped, Ttl};
 pub use scan::{Pages, Scan};
-pub use tikv_core::time::Instant;
+pub use tikv_core::{rpc::ColumnFamily, time::Instant};
 pub use timestamp::Timestamp;
 
 /// The result of most calls.
