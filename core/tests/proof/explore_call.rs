@@ -384,7 +384,7 @@ const TWO: Limits = Limits {
     cancel: true,
     duplicates: true,
     deadline: Instant::FAR_FUTURE,
-    states: 100_000,
+    states: 10_000,
     actions: 2,
 };
 

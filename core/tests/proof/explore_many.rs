@@ -26,7 +26,7 @@ const LIMITS: Limits = Limits {
     cancel: true,
     duplicates: true,
     deadline: Instant::FAR_FUTURE,
-    states: 100_000,
+    states: 10_000,
     actions: 8,
 };
 

@@ -177,7 +177,7 @@ fn explored(facts: &Facts, faults: u8, patience: Duration) -> usize {
     let limits = Limits {
         faults,
         deadline,
-        states: 100_000,
+        states: 10_000,
         actions: 1,
         ..Limits::default()
     };
