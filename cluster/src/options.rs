@@ -73,6 +73,9 @@ pub struct ClusterOptions {
     /// is ever pending, and only 0 makes a difference: every write that is scheduled finds the store busy.
     /// Default 100 MiB.
     pub scheduler_pending_write_threshold: usize,
+    /// `pessimistic-txn.in-memory` (together with `pipelined`): pessimistic locks are kept in the leader's memory and
+    /// not stored. Default true.
+    pub in_memory_pessimistic_locks: bool,
     /// `coprocessor.enable-region-bucket`. Default false.
     pub enable_region_bucket: bool,
     /// How often a leader tells its followers up to where stale reads are safe, `resolved-ts.advance-ts-interval`;
@@ -100,6 +103,7 @@ impl Default for ClusterOptions {
             raft_entry_max_size: 8 << 20,
             right_derive_when_split: true,
             scheduler_pending_write_threshold: 100 << 20,
+            in_memory_pessimistic_locks: true,
             enable_region_bucket: false,
             advance_ts_interval: Some(Duration::from_secs(20)),
             election_timeout: Duration::from_millis(300),

@@ -13,7 +13,7 @@ use crate::{
     pd::Pd,
     pd_link::Reports,
     region::{Region, is_voter},
-    store::Store,
+    store::{Store, TxnState},
 };
 
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) elections: BTreeSet<(Instant, RegionId)>,
     /// The last time that leaders told their followers up to where stale reads are safe, in units of the interval.
     pub(crate) safe_ts_ticks: u64,
+    /// What stores keep in memory for transactions.
+    pub(crate) txn: TxnState,
 }
 
 impl World {

@@ -4,7 +4,7 @@ mod common;
 
 use common::World;
 use tikv_cluster::{Call as _, Code};
-use tikv_proto::{kvrpcpb, metapb};
+use tikv_proto::{coprocessor, kvrpcpb, metapb};
 
 /// A context in which everything is wrong that can be.
 fn all_wrong(world: &World) -> kvrpcpb::Context {
@@ -174,9 +174,7 @@ fn a_stale_read_on_a_follower_needs_a_timestamp_from_before_the_last_round() {
         .unwrap();
     assert_eq!(error.data_is_not_ready.unwrap().safe_ts, 0);
     world.wait(20_000);
-    // Past the checks: what it would read is not there yet.
-    let status = world.send(follower, get(&context, 100)).unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    assert!(world.send(follower, get(&context, 100)).unwrap().not_found);
     let error = world
         .send(follower, get(&context, u64::MAX))
         .unwrap()
@@ -201,14 +199,19 @@ fn what_is_not_there_yet_says_so_after_the_checks() {
     let mut world = World::three();
     let region = world.region("k");
     let leader = world.leader(region);
-    let request = kvrpcpb::CommitRequest {
+    let request = coprocessor::Request {
         context: Some(world.context(region, leader)),
+        tp: 103,
+        data: "a plan".into(),
         ..Default::default()
     };
     let status = world.send(leader, request.clone()).unwrap_err();
     assert!(status.message().starts_with("not yet"), "{status}");
-    assert!(tikv_cluster::not_yet(request.wrap().command()).is_some());
-    let lost = kvrpcpb::CommitRequest::default();
+    assert!(tikv_cluster::not_yet(request.clone().wrap().command()).is_some());
+    let lost = coprocessor::Request {
+        context: None,
+        ..request
+    };
     assert!(
         world
             .send(leader, lost)

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use tikv_tests::golden::{Report, recordings, replay_file};
 
-/// The placement driver's recordings have a test of their own.
+/// The placement driver's recordings have a test of their own, and so have transactions.
 fn is_of_a_store(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with("pd-")
+    !name.starts_with("pd-") && !name.starts_with("txn-")
 }
 
 #[test]

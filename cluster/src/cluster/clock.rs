@@ -15,7 +15,9 @@ impl Cluster {
         while let Some(at) = self.next_event().filter(|at| *at <= now) {
             self.world.now = self.world.now.max(at);
             self.world.hold_elections();
+            self.world.run_lock_timers();
             self.retry_parked();
+            self.collect_finished();
         }
         self.world.now = self.world.now.max(now);
         self.world.pd.advance(self.world.now);
@@ -26,7 +28,8 @@ impl Cluster {
     fn next_event(&self) -> Option<Instant> {
         let election = self.world.elections.first().map(|(at, _)| *at);
         let timer = self.timers.first().map(|(at, _)| *at);
-        election.into_iter().chain(timer).min()
+        let lock = self.world.txn.waits.next_event();
+        election.into_iter().chain(timer).chain(lock).min()
     }
 
     /// When something will happen without a call. (That stale reads become safe for later timestamps is not counted:
@@ -129,6 +132,9 @@ impl World {
             Some(winner) => region.elect(*winner, synced),
             None => (region.leader, region.deposed) = (None, false),
         }
+        let lost = region.clone();
+        self.lose_memory_locks(&lost);
+        self.sync_max_ts();
         self.mark_changed(id);
     }
 

@@ -182,6 +182,7 @@ impl Cluster {
         for region in self.world.regions.values_mut() {
             region.deposed |= region.leader_store() == Some(store);
         }
+        self.world.forget_waits(store);
         self.stores_changed();
         Ok(())
     }
@@ -245,6 +246,7 @@ impl Cluster {
     fn stores_changed(&mut self) {
         self.world.watch_leaders();
         self.retry_parked();
+        self.collect_finished();
     }
 }
 
@@ -328,6 +330,9 @@ impl Cluster {
             return Ok(());
         }
         let synced = !self.world.tso_stalled;
+        let before = state.clone();
+        self.world.store_memory_locks(&before);
+        self.world.sync_max_ts();
         self.change(region, |region| {
             region.elect(peer, synced);
             // Electing has counted the entry.

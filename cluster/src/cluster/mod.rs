@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tikv_core::time::Instant;
+use tikv_proto::tikvpb;
 
 pub use drive::{DriveError, RegionState};
 pub use faults::{Fault, FaultRule};
@@ -19,7 +20,7 @@ use crate::{
     pd::Pd,
     rpc::{KvReply, KvRequest},
     status::{Code, Status},
-    store::{Halt, StoreState, delay_of, stale_command},
+    store::{Halt, StoreState, WaitToken, delay_of, stale_command},
     world::World,
 };
 use faults::Faults;
@@ -29,8 +30,8 @@ use faults::Faults;
 /// The same calls at the same times give the same answers: there is no clock, no entropy and no task inside. Cloning it
 /// forks the whole cluster.
 ///
-/// A request is answered at once, or *parked*: because a fault delays it, because its store is paused, or because its
-/// region has to reach a majority first. A parked answer comes out of [`Cluster::take_ready`], after the call that made
+/// A request is answered at once, or *parked*: because a fault delays it, because its store is paused, because its
+/// region has to reach a majority first, or because it waits for a lock. A parked answer comes out of [`Cluster::take_ready`], after the call that made
 /// it possible or after [`Cluster::advance`] has reached its time. A parked request that nobody wants any more
 /// ([`Cluster::cancel`]) is still run: a client that gives up takes nothing back.
 #[derive(Clone, Debug)]
@@ -41,8 +42,16 @@ pub struct Cluster {
     /// The parked requests that wait for a time.
     timers: BTreeSet<(Instant, Ticket)>,
     ready: Vec<(Ticket, Result<KvReply, Status>)>,
+    /// Answers to requests that waited for a lock, held back by paused stores.
+    unsent: Vec<(WaitToken, Result<KvReply, Status>)>,
     next_ticket: u64,
 }
+
+/// Stands for a request that will not be run again.
+const NO_REQUEST: KvRequest = KvRequest::Empty(tikvpb::BatchCommandsEmptyRequest {
+    test_id: 0,
+    delay_time: 0,
+});
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +95,8 @@ enum Why {
     Paused,
     /// The region to reach a majority.
     Majority,
+    /// A lock to be released.
+    Lock(WaitToken),
     /// Nothing any more: the answer is lost.
     Lost,
 }
@@ -106,6 +117,7 @@ impl Cluster {
             parked: BTreeMap::new(),
             timers: BTreeSet::new(),
             ready: Vec::new(),
+            unsent: Vec::new(),
             next_ticket: 1,
         }
     }
@@ -115,10 +127,51 @@ impl Cluster {
         self.advance(now);
         let attempt = self.attempt_first(to, request);
         self.world.report_changes();
-        match attempt {
+        let outcome = match attempt {
             Attempt::Done(reply) => Outcome::Reply(reply),
+            Attempt::Wait(Why::Lock(token), _) => self.park_for_lock(to, token),
             Attempt::Wait(why, request) => Outcome::Parked(self.park(to, request, why)),
+        };
+        self.collect_finished();
+        outcome
+    }
+
+    /// Parks a request that waits for a lock, unless it turned out at once that it does so in vain.
+    fn park_for_lock(&mut self, to: StoreId, token: WaitToken) -> Outcome {
+        let ticket = self.park(to, NO_REQUEST, Why::Lock(token));
+        self.collect_finished();
+        let is_answer = |(t, _): &(Ticket, Result<KvReply, Status>)| *t == ticket;
+        match self.ready.iter().position(is_answer) {
+            Some(at) => Outcome::Reply(self.ready.remove(at).1),
+            None => Outcome::Parked(ticket),
         }
+    }
+
+    /// Hands out the answers to requests that wait for a lock no longer. A store that is paused keeps its answers.
+    fn collect_finished(&mut self) {
+        self.unsent.extend(self.world.txn.waits.take_finished());
+        let mut unsent = std::mem::take(&mut self.unsent);
+        unsent.retain(|(token, reply)| {
+            let of_token = |(_, p): &(&Ticket, &Parked)| p.why == Why::Lock(*token);
+            let Some((ticket, parked)) = self.parked.iter().find(of_token) else {
+                return false;
+            };
+            let (ticket, to, wanted) = (*ticket, parked.to, parked.wanted);
+            if self
+                .world
+                .stores
+                .get(&to)
+                .is_some_and(|s| s.state == StoreState::Paused)
+            {
+                return true;
+            }
+            self.parked.remove(&ticket);
+            if wanted {
+                self.ready.push((ticket, reply.clone()));
+            }
+            false
+        });
+        self.unsent = unsent;
     }
 
     /// Gives a request as bytes to a store, and takes the answer as bytes.
@@ -252,6 +305,7 @@ impl Cluster {
         match (self.world.run(to, request), kept) {
             (Ok(reply), _) => Attempt::Done(Ok(reply)),
             (Err(Halt::Status(status)), _) => Attempt::Done(Err(status)),
+            (Err(Halt::LockWait(token)), _) => Attempt::Wait(Why::Lock(token), NO_REQUEST),
             (Err(Halt::Wait(_)), Some(request)) => Attempt::Wait(Why::Majority, request),
             (Err(Halt::Wait(region)), None) => Attempt::Done(Err(Status::new(
                 Code::Unavailable,
@@ -265,7 +319,7 @@ impl Cluster {
         let again = self.parked.iter().filter(|(_, p)| match p.why {
             Why::Until(at) => at <= self.world.now,
             Why::Paused | Why::Majority => true,
-            Why::Lost => false,
+            Why::Lost | Why::Lock(_) => false,
         });
         let again: Vec<Ticket> = again.map(|(ticket, _)| *ticket).collect();
         for ticket in again {

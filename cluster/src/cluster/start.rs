@@ -13,7 +13,7 @@ use crate::{
     pd::{Pd, PdMember, PdOptions},
     pd_link::{Reports, store_meta},
     region::Region,
-    store::Store,
+    store::{Store, TxnState},
     world::World,
 };
 
@@ -58,8 +58,10 @@ pub(super) fn world(options: ClusterOptions) -> World {
         last_ts: 0,
         elections: BTreeSet::new(),
         safe_ts_ticks: 0,
+        txn: TxnState::default(),
         options,
     };
+    world.sync_max_ts();
     for store in stores {
         world.register_store(store);
     }

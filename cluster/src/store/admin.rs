@@ -31,11 +31,12 @@ impl World {
                     health_feedback: self.health_feedback(store),
                 })
             }
-            // Nobody waits for a lock as long as there are none.
-            Q::GetLockWaitInfo(_) => {
-                KvReply::GetLockWaitInfo(kvrpcpb::GetLockWaitInfoResponse::default())
-            }
-            Q::BroadcastTxnStatus(_) => {
+            Q::GetLockWaitInfo(_) => KvReply::GetLockWaitInfo(kvrpcpb::GetLockWaitInfoResponse {
+                entries: self.txn.waits.entries(store),
+                ..Default::default()
+            }),
+            Q::BroadcastTxnStatus(q) => {
+                self.note_statuses(&q.txn_status);
                 KvReply::BroadcastTxnStatus(kvrpcpb::BroadcastTxnStatusResponse::default())
             }
             Q::CheckLeader(q) => KvReply::CheckLeader(self.check_leaders(store, &q)),
@@ -74,6 +75,7 @@ impl World {
             codec::encode_bytes(&q.start_key),
             codec::encode_bytes(&q.end_key),
         );
+        self.forget_memory_locks(&start, &end);
         for cf in Cf::ALL {
             self.engine
                 .apply(Modify::DeleteRange(cf, start.clone(), end.clone()));

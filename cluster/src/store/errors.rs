@@ -7,6 +7,7 @@ use crate::{
     ids::{RegionId, StoreId},
     region::Region,
     status::{Code, Status},
+    store::txn::WaitToken,
 };
 
 /// Why a request is not answered with a result.
@@ -27,6 +28,8 @@ pub(crate) enum Halt {
     Wait(RegionId),
     /// The call fails as a whole.
     Status(Status),
+    /// It is queued for a lock.
+    LockWait(WaitToken),
 }
 
 impl From<Box<errorpb::Error>> for Failure {

@@ -20,6 +20,7 @@ use crate::{
 pub(crate) use admin::delay_of;
 pub(crate) use errors::{Failure, Halt, stale_command};
 pub use txn::not_yet;
+pub(crate) use txn::{TxnState, WaitToken};
 
 /// Whether a store's process is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,6 +18,7 @@ use super::{
     pd::replay_pd_over,
     pd_sockets::PdSockets,
     pd_wire::{PdInProcess, PdWire},
+    txn::replay_txn,
 };
 
 /// The recordings in a directory, in the order of their names.
@@ -77,13 +78,13 @@ fn replay_lines<K: Wire, P: PdWire>(
             .unwrap_or("(no family)")
             .to_owned();
         if wanted(at, &family) {
-            report.add(&family, replay::<K, P>(&family, &scenario));
+            report.add(&family, replay::<K, P>(path, &family, &scenario));
         }
     }
     Ok(report)
 }
 
-fn replay<K: Wire, P: PdWire>(family: &str, scenario: &Value) -> Counts {
+fn replay<K: Wire, P: PdWire>(path: &Path, family: &str, scenario: &Value) -> Counts {
     let steps = scenario["steps"].as_array().map_or(0, Vec::len);
     if scenario["cluster"].is_object() && scenario["init"].is_array() {
         return replay_kv::<K>(scenario);
@@ -101,7 +102,12 @@ fn replay<K: Wire, P: PdWire>(family: &str, scenario: &Value) -> Counts {
         }
         return counts;
     }
+    if scenario["base_ts"].is_string() {
+        // The scenarios do not say so themselves.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return replay_txn(scenario, name.contains("inmemory"));
+    }
     let mut counts = Counts::default();
-    counts.skip(not_yet::scenario(scenario), steps);
+    counts.skip(not_yet::scenario(), steps);
     counts
 }

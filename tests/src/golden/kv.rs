@@ -216,7 +216,7 @@ impl<W: Wire> Replay<W> {
         let Some(what) = self.none_fits(&expected, &reply) else {
             return Ok(Step::Equal);
         };
-        if let Some(reason) = not_yet::depends_on_transactions(rpc, &self.name) {
+        if let Some(reason) = not_yet::difference(step) {
             return Ok(Step::NotYet(reason.to_owned()));
         }
         Ok(Step::Different(what))

@@ -25,6 +25,7 @@ mod pd_sockets;
 pub mod pd_support;
 mod pd_wire;
 mod report;
+mod txn;
 
 pub use files::{recordings, replay_file, replay_file_over_sockets};
 pub use kv::replay_kv;
@@ -33,3 +34,4 @@ pub use kv_wire::{InProcess, Wire};
 pub use pd_sockets::PdSockets;
 pub use pd_wire::{PdInProcess, PdWire};
 pub use report::{Counts, Report};
+pub use txn::replay_txn;

@@ -11,10 +11,7 @@ use super::pd_support;
 
 /// Why a whole scenario of a form that no replayer knows is not replayed.
 #[must_use]
-pub fn scenario(scenario: &Value) -> String {
-    if scenario["base_ts"].is_string() {
-        return "transactions need the multi-version store".to_owned();
-    }
+pub fn scenario() -> String {
     "recordings of an unknown form".to_owned()
 }
 
@@ -38,12 +35,18 @@ pub fn command(command: Command) -> Option<&'static str> {
     not_yet(command)
 }
 
-/// Why an answer that differs is not held against the cluster: it shows what an earlier transactional request of the
-/// scenario did, and that request was not run.
+/// Why an answer that differs is not held against the cluster.
 #[must_use]
-pub fn depends_on_transactions(rpc: &str, scenario: &str) -> Option<&'static str> {
-    let shows_locks = ["GetLockWaitInfo", "KvFlashbackToVersion"].contains(&rpc);
-    let scans_transactions = scenario.starts_with("raw-mixed/txn_data");
-    (shows_locks || scans_transactions)
-        .then_some("shows what transactional requests before it have done")
+pub fn difference(step: &Value) -> Option<&'static str> {
+    let stale = step["request"]["context"]["stale_read"] == true;
+    let elsewhere = step["to"]
+        .as_str()
+        .is_some_and(|to| to.starts_with("follower"));
+    if stale && elsewhere {
+        return Some("a follower had not applied the last write yet; here all apply at once");
+    }
+    let message = step["response"]["region_error"]["message"].as_str();
+    let late = message.is_some_and(|m| m.contains("Deadline is exceeded"));
+    let shows_waits = step["rpc"] == "GetLockWaitInfo";
+    (late || shows_waits).then_some("what was in flight meanwhile is not recorded")
 }

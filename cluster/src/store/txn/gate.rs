@@ -107,7 +107,8 @@ impl World {
     ) -> Result<(), Failure> {
         let keys: Vec<Bytes> = keys.map(|k| encode(k)).collect();
         self.check_api_of_keys(Side::Txn, ctx.api_version, keys.iter().map(|k| &k[..]))?;
-        self.check_key_size(keys.iter().map(|k| &k[..]))?;
+        self.check_key_size(keys.iter().map(|k| &k[..]))
+            .map_err(|_| Failure::Text("Error(KeyTooLarge): a key is too large".into()))?;
         self.check_scheduler(ctx)?;
         self.gate_region(store, ctx, None)
     }

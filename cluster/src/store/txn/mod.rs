@@ -1,13 +1,48 @@
-//! The transactional commands, as far as they go.
+//! The transactional commands: TiKV's two-phase commit over multi-version records.
 //!
-//! What stands between a request and its region is here already: API version and key modes, the busy scheduler, the
-//! checks of the region. A request that gets past them is answered `UNIMPLEMENTED`, with the reason that [`not_yet`]
-//! gives, until the multi-version store (locks, writes, wait queues, the maximum timestamp) is built beside this file.
-//! Flashback is done as far as the region's state goes; no data is there to flash back.
+//! # A transaction's life
+//!
+//! A transaction has a start timestamp and, once committed, a commit timestamp, both from the placement driver. It reads
+//! at its start timestamp. Its writes go through two phases:
+//!
+//! 1. **Prewrite** puts a lock on every key, if nobody has written to the key since the start and nobody else holds it.
+//!    One of the keys, named in all of the locks, is the *primary*.
+//! 2. **Commit** turns the primary's lock into a write at the commit timestamp. That decides: whoever finds another
+//!    of the transaction's locks can ask the primary what became of it. The other locks follow when it suits.
+//!
+//! Variations: A *pessimistic* transaction locks keys before it writes, and waits for those that are locked. With *async
+//! commit* all locks together decide, and with *one-phase commit* there are none; then the store chooses the earliest
+//! commit timestamp that no reader has passed, which is why it keeps the newest timestamp that anyone has read at. A
+//! *flush* prewrites a part of a large transaction that goes on.
+//!
+//! # Where things are
+//!
+//! - `record`: the records and their stored form. `key`: theirs.
+//! - `reader`: what the records say. `scan`, `conflict`: what is visible, and which locks hide it.
+//! - `action`: what is done to one key. `draft`: what that will change.
+//! - `command`: one request each; `gate` is in front of them. `error`: what clients are told.
+//! - `wait`: queues for pessimistic locks, and the deadlock detector. `state`: all that is not stored.
+//!
+//! Commands run one after the other and are applied at once, so no latches are needed, and no locks in memory that bridge
+//! the time until an async commit's locks are stored.
 
+mod action;
+mod command;
+mod conflict;
+mod draft;
+mod error;
 mod gate;
+mod key;
+mod reader;
+mod record;
+mod scan;
+mod state;
+mod wait;
 
 use tikv_proto::{coprocessor, kvrpcpb};
+
+pub(crate) use state::TxnState;
+pub(crate) use wait::WaitToken;
 
 use super::{
     check::{Proposal, ReadOptions},
@@ -34,25 +69,6 @@ pub const fn not_yet(command: Command) -> Option<&'static str> {
     use Command as C;
 
     match command {
-        C::KvGet
-        | C::KvScan
-        | C::KvBatchGet
-        | C::KvBufferBatchGet
-        | C::MvccGetByKey
-        | C::MvccGetByStartTs => Some("reading transactional data needs the multi-version store"),
-        C::KvPrewrite
-        | C::KvCommit
-        | C::KvCleanup
-        | C::KvBatchRollback
-        | C::KvTxnHeartBeat
-        | C::KvCheckTxnStatus
-        | C::KvCheckSecondaryLocks
-        | C::KvScanLock
-        | C::KvResolveLock
-        | C::KvFlush => Some("transactional locks need the multi-version store"),
-        C::KvPessimisticLock | C::KvPessimisticRollback => {
-            Some("pessimistic locks need the lock wait queues")
-        }
         C::Coprocessor => Some("the coprocessor runs no executors"),
         _ => None,
     }
@@ -70,18 +86,18 @@ fn not_yet_status(command: Command) -> Halt {
 impl World {
     /// Runs a transactional or coprocessor request.
     pub(super) fn run_txn(&mut self, store: StoreId, request: KvRequest) -> Result<KvReply, Halt> {
+        use KvRequest as Q;
+
         let command = request.command();
         match request {
-            KvRequest::KvDeleteRange(q) => {
-                Ok(KvReply::KvDeleteRange(self.delete_range(store, &q)?))
-            }
-            KvRequest::KvPrepareFlashbackToVersion(q) => Ok(KvReply::KvPrepareFlashbackToVersion(
-                self.prepare_flashback(store, &q)?,
+            Q::KvDeleteRange(q) => Ok(KvReply::KvDeleteRange(self.delete_range(store, &q)?)),
+            Q::KvPrepareFlashbackToVersion(q) => Ok(KvReply::KvPrepareFlashbackToVersion(
+                self.kv_prepare_flashback(store, &q)?,
             )),
-            KvRequest::KvFlashbackToVersion(q) => {
-                Ok(KvReply::KvFlashbackToVersion(self.flashback(store, &q)?))
+            Q::KvFlashbackToVersion(q) => {
+                Ok(KvReply::KvFlashbackToVersion(self.kv_flashback(store, &q)?))
             }
-            KvRequest::Coprocessor(q) => Ok(KvReply::Coprocessor(self.coprocess(store, &q)?)),
+            Q::Coprocessor(q) => Ok(KvReply::Coprocessor(self.coprocess(store, &q)?)),
             request => {
                 if let Err(failure) = self.pass_gate(store, &request) {
                     return refuse(command, failure);
@@ -89,9 +105,41 @@ impl World {
                 if let Some(read_ts) = gate::read_ts(&request) {
                     self.note_replica_read(store, &context(request.context()), read_ts);
                 }
-                Err(not_yet_status(command))
+                self.run_passed(store, request)
             }
         }
+    }
+
+    /// Runs a request that has come past the gate.
+    fn run_passed(&mut self, store: StoreId, request: KvRequest) -> Result<KvReply, Halt> {
+        use KvReply as R;
+        use KvRequest as Q;
+
+        Ok(match request {
+            Q::KvGet(q) => R::KvGet(self.kv_get(store, &q)?),
+            Q::KvBatchGet(q) => R::KvBatchGet(self.kv_batch_get(store, &q)?),
+            Q::KvScan(q) => R::KvScan(self.kv_scan(store, &q)?),
+            Q::KvBufferBatchGet(q) => R::KvBufferBatchGet(self.kv_buffer_batch_get(store, &q)?),
+            Q::KvScanLock(q) => R::KvScanLock(self.kv_scan_lock(store, &q)?),
+            Q::MvccGetByKey(q) => R::MvccGetByKey(self.mvcc_get_by_key(store, &q)?),
+            Q::MvccGetByStartTs(q) => R::MvccGetByStartTs(self.mvcc_get_by_start_ts(store, &q)?),
+            Q::KvPrewrite(q) => R::KvPrewrite(self.kv_prewrite(store, q)?),
+            Q::KvFlush(q) => R::KvFlush(self.kv_flush(store, q)?),
+            Q::KvCommit(q) => R::KvCommit(self.kv_commit(store, &q)?),
+            Q::KvBatchRollback(q) => R::KvBatchRollback(self.kv_batch_rollback(store, &q)?),
+            Q::KvCleanup(q) => R::KvCleanup(self.kv_cleanup(store, &q)?),
+            Q::KvTxnHeartBeat(q) => R::KvTxnHeartBeat(self.kv_txn_heart_beat(store, &q)?),
+            Q::KvCheckTxnStatus(q) => R::KvCheckTxnStatus(self.kv_check_txn_status(store, &q)?),
+            Q::KvCheckSecondaryLocks(q) => {
+                R::KvCheckSecondaryLocks(self.kv_check_secondary_locks(store, &q)?)
+            }
+            Q::KvResolveLock(q) => R::KvResolveLock(self.kv_resolve_lock(store, &q)?),
+            Q::KvPessimisticLock(q) => R::KvPessimisticLock(self.kv_pessimistic_lock(store, &q)?),
+            Q::KvPessimisticRollback(q) => {
+                R::KvPessimisticRollback(self.kv_pessimistic_rollback(store, &q)?)
+            }
+            other => return Err(not_yet_status(other.command())),
+        })
     }
 
     fn delete_range(
@@ -119,83 +167,6 @@ impl World {
             failure.put(&mut out.region_error, &mut out.error)?;
         }
         Ok(out)
-    }
-
-    fn prepare_flashback(
-        &mut self,
-        store: StoreId,
-        q: &kvrpcpb::PrepareFlashbackToVersionRequest,
-    ) -> Result<kvrpcpb::PrepareFlashbackToVersionResponse, Halt> {
-        let mut out = kvrpcpb::PrepareFlashbackToVersionResponse::default();
-        let ctx = context(q.context.as_ref());
-        match self.enter_flashback(store, &ctx, q.start_ts) {
-            Ok(()) => {}
-            Err(failure) => failure.put(&mut out.region_error, &mut out.error)?,
-        }
-        Ok(out)
-    }
-
-    fn enter_flashback(
-        &mut self,
-        store: StoreId,
-        ctx: &kvrpcpb::Context,
-        start_ts: u64,
-    ) -> Result<(), Failure> {
-        let region = self.check_write(store, ctx, Proposal::FlashbackState)?;
-        self.check_majority(region)?;
-        let id = region.id();
-        self.count_entry(id);
-        self.set_flashback(id, Some(start_ts));
-        Ok(())
-    }
-
-    fn flashback(
-        &mut self,
-        store: StoreId,
-        q: &kvrpcpb::FlashbackToVersionRequest,
-    ) -> Result<kvrpcpb::FlashbackToVersionResponse, Halt> {
-        let mut out = kvrpcpb::FlashbackToVersionResponse::default();
-        let ctx = context(q.context.as_ref());
-        match self.finish_flashback(store, &ctx, q) {
-            Ok(()) => {}
-            Err(failure) => failure.put(&mut out.region_error, &mut out.error)?,
-        }
-        Ok(out)
-    }
-
-    fn finish_flashback(
-        &mut self,
-        store: StoreId,
-        ctx: &kvrpcpb::Context,
-        q: &kvrpcpb::FlashbackToVersionRequest,
-    ) -> Result<(), Failure> {
-        let read = ReadOptions {
-            start_ts: None,
-            flashback: true,
-        };
-        self.check_read(store, ctx, read)?;
-        let region = self.check_write(store, ctx, Proposal::FlashbackState)?;
-        // Where there is nothing to flash back nobody looks whether it was prepared.
-        let (start, end) = (gate::encode(&q.start_key), gate::encode(&q.end_key));
-        let mut records = [Cf::Lock, Cf::Write].map(|cf| self.engine.range(cf, &start, &end));
-        let has_data = records.iter_mut().any(|r| r.next().is_some());
-        if has_data && !region.meta.is_in_flashback {
-            return Err(errors::flashback_not_prepared(region).into());
-        }
-        drop(records);
-        self.check_majority(region)?;
-        let id = region.id();
-        self.count_entry(id);
-        self.set_flashback(id, None);
-        Ok(())
-    }
-
-    /// The state is part of the region, but PD hears of it with the next heartbeat only.
-    fn set_flashback(&mut self, id: RegionId, start_ts: Option<u64>) {
-        if let Some(region) = self.regions.get_mut(&id) {
-            region.meta.is_in_flashback = start_ts.is_some();
-            region.meta.flashback_start_ts = start_ts.unwrap_or(0);
-        }
     }
 
     fn coprocess(
