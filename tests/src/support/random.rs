@@ -9,14 +9,14 @@ use tikv::KeyRange;
 /// Of how many keys the property tests know. Few, so that cases meet.
 pub const KEYS: u32 = 48;
 
-/// A key: one letter, and for the upper half something behind it, so that keys are prefixes of each other.
+/// A key: a letter, its successor, or one further behind it, so that keys are prefixes of each other and neighbours.
 #[must_use]
 pub fn key_text(number: u32) -> Vec<u8> {
-    let letter = b'a' + u8::try_from(number % KEYS / 2).unwrap_or(0);
-    if number.is_multiple_of(2) {
-        vec![letter]
-    } else {
-        vec![letter, 0xff, 0]
+    let letter = b'a' + u8::try_from(number % KEYS / 3).unwrap_or(0);
+    match number % 3 {
+        0 => vec![letter],
+        1 => vec![letter, 0],
+        _ => vec![letter, 0xff, 0],
     }
 }
 
