@@ -138,7 +138,7 @@ impl World {
         self.mark_changed(id);
     }
 
-    /// Lets each leader tell its live replicas that all up to now can be read stale.
+    /// Lets each leader tell its live replicas that all up to now, or up to its oldest lock, can be read stale.
     fn advance_safe_ts(&mut self) {
         let Some(interval) = self.options.advance_ts_interval else {
             return;
@@ -161,14 +161,18 @@ impl World {
             let stores = region.meta.peers.iter().map(|p| StoreId(p.store_id));
             stores.filter(|s| world.is_live(*s)).collect()
         };
-        let told: Vec<(RegionId, Vec<StoreId>)> = self
+        let told: Vec<(RegionId, Vec<StoreId>, u64)> = self
             .regions
             .iter()
-            .map(|(id, region)| (*id, told(self, region)))
+            .map(|(id, region)| (*id, told(self, region), self.resolved_ts(region, ts)))
             .collect();
-        for (id, stores) in told {
+        self.raise_max_ts(ts);
+        for (id, stores, ts) in told {
             if let Some(region) = self.regions.get_mut(&id) {
-                region.safe_ts.extend(stores.into_iter().map(|s| (s, ts)));
+                for store in stores {
+                    let known = region.safe_ts.entry(store).or_insert(0);
+                    *known = (*known).max(ts);
+                }
             }
         }
     }

@@ -250,6 +250,16 @@ impl Cluster {
     }
 }
 
+/// Data.
+impl Cluster {
+    /// Removes all versions of transactional data that cannot be read at the safe point or later, as stores do some time
+    /// after the placement driver's safe point has moved.
+    pub fn collect_garbage(&mut self, now: Instant, safe_point: u64) {
+        self.advance(now);
+        self.world.collect_garbage(safe_point);
+    }
+}
+
 /// Regions.
 impl Cluster {
     /// Splits a region at encoded keys that lie inside it. Gives all parts in key order.

@@ -36,7 +36,7 @@ pub fn replay_kv<W: Wire>(scenario: &Value) -> Counts {
             return counts;
         }
     };
-    let mut replay = match Replay::<W>::new(name, options, &scenario["init"]) {
+    let mut replay = match Replay::<W>::new(options, &scenario["init"]) {
         Ok(replay) => replay,
         Err(error) => {
             counts
@@ -117,7 +117,6 @@ fn duration(value: &Value) -> Option<std::time::Duration> {
 }
 
 pub(super) struct Replay<W> {
-    pub(super) name: String,
     pub(super) wire: W,
     pub(super) messages: Messages,
     pub(super) symbols: Symbols,
@@ -126,9 +125,8 @@ pub(super) struct Replay<W> {
 }
 
 impl<W: Wire> Replay<W> {
-    fn new(name: &str, options: ClusterOptions, init: &Value) -> Result<Self, String> {
+    fn new(options: ClusterOptions, init: &Value) -> Result<Self, String> {
         let mut replay = Self {
-            name: name.to_owned(),
             wire: W::start(options),
             messages: Messages::new()?,
             symbols: Symbols::new(),

@@ -6,8 +6,15 @@ use bytes::Bytes;
 use tikv_core::time::Instant;
 use tikv_proto::kvrpcpb;
 
-use super::{record::Lock, wait::Waits};
-use crate::{region::Region, world::World};
+use super::{
+    record::{Held, Lock, LockKind},
+    wait::Waits,
+};
+use crate::{
+    engine::{Cf, Modify},
+    region::Region,
+    world::World,
+};
 
 /// How long it is remembered that a transaction has committed.
 const REMEMBER_MS: u64 = 30_000;
@@ -52,8 +59,25 @@ impl TxnState {
 impl World {
     /// A leader that is new, or whose store is, learns a timestamp before it serves.
     pub(crate) fn sync_max_ts(&mut self) {
-        let ts = self.unix_ms() << 18;
+        self.raise_max_ts(self.unix_ms() << 18);
+    }
+
+    /// From now on everything commits behind this timestamp.
+    pub(crate) fn raise_max_ts(&mut self, ts: u64) {
         self.txn.max_ts = self.txn.max_ts.max(ts);
+    }
+
+    /// Up to where all of a region's commits are known at `ts`: those of its locks may come at any time after their start.
+    pub(crate) fn resolved_ts(&self, region: &Region, ts: u64) -> u64 {
+        let meta = &region.meta;
+        let locks = self.engine.range(Cf::Lock, &meta.start_key, &meta.end_key);
+        let pending = locks.filter_map(|(_, record)| match Held::decode(record)? {
+            Held::One(lock) => {
+                matches!(lock.kind, LockKind::Put | LockKind::Delete).then_some(lock.ts)
+            }
+            Held::Shared(_) => None,
+        });
+        pending.fold(ts, u64::min)
     }
 
     /// The locks in memory from `start` to `end`; an empty end means no end.
@@ -89,7 +113,7 @@ impl World {
     /// Stores a region's locks before its leader hands over.
     pub(crate) fn store_memory_locks(&mut self, region: &Region) {
         for (key, lock) in self.take_memory_locks(region) {
-            let put = crate::engine::Modify::Put(crate::engine::Cf::Lock, key, lock.encode());
+            let put = Modify::Put(Cf::Lock, key, lock.encode());
             self.engine.apply(put);
         }
     }

@@ -3,6 +3,7 @@
 pub(super) mod check_txn_status;
 pub(super) mod cleanup;
 pub(super) mod commit;
+pub(super) mod gc;
 pub(super) mod pessimistic_lock;
 pub(super) mod prewrite;
 pub(super) mod rollback;

@@ -3,6 +3,7 @@
 pub(super) mod check;
 pub(super) mod commit;
 pub(super) mod flashback;
+mod gc;
 pub(super) mod pessimistic_lock;
 pub(super) mod pessimistic_rollback;
 pub(super) mod prewrite;
