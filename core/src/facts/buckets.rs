@@ -41,7 +41,7 @@ impl Buckets {
             }
         };
         let bucket = bucket.clamp(start, end);
-        // Only borders that are not ascending lead elsewhere.
+        // The search may answer anything when the borders do not ascend.
         if bucket.contains(key) { bucket } else { region }
     }
 }

@@ -22,16 +22,19 @@ fn the_newest_buckets_are_kept() {
     pd.region(1).version.version += 1;
     pd.region(1).version.conf_ver += 1;
     pd.region(1).buckets = None;
-    let current = vec![pd.of("a")];
+    pd.split(1, "aa");
+    let current = vec![pd.of("a"), pd.of("b")];
     pd.map
         .on_epoch_not_match(&asked, current, 1, &pd.stores, pd.now, &mut pd.rng)
         .unwrap();
     let region = pd.locate("a");
-    assert_eq!(
-        region.bucket_version(),
-        6,
-        "a store says nothing about buckets"
-    );
+    for region in [&region, &pd.locate("b")] {
+        assert_eq!(
+            region.bucket_version(),
+            6,
+            "a store says nothing about buckets"
+        );
+    }
     assert!(!region.set_buckets(buckets(6, &["x"])));
     assert_eq!(*region.buckets().unwrap(), buckets(6, &["", "a", "b", ""]));
     assert!(

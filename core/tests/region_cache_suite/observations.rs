@@ -50,12 +50,14 @@ fn what_a_store_says_about_new_regions_is_believed() {
 
 #[test]
 fn a_tiflash_store_that_answers_does_not_become_the_leader() {
-    let mut pd = Pd::new(3);
+    let mut pd = Pd::new(4);
     pd.stores.observe(&store(1, &[("engine", "tiflash")]));
-    pd.region(1).leader = Some(peer(13, 3));
-    pd.region(1).peers[0].role = PeerRole::Learner;
+    pd.region(1).leader = Some(peer(14, 4));
+    for learner in 0..2 {
+        pd.region(1).peers[learner].role = PeerRole::Learner;
+    }
     let asked = pd.locate("a");
-    assert_eq!(asked.leader_peer(), peer(13, 3));
+    assert_eq!(asked.leader_peer(), peer(14, 4));
     pd.region(1).version.conf_ver += 1;
     let current = vec![pd.of("a")];
     pd.map
@@ -64,8 +66,24 @@ fn a_tiflash_store_that_answers_does_not_become_the_leader() {
     let region = pd.try_locate("a").unwrap();
     assert_eq!(
         (region.leader_peer(), region.tiflash_peers().len()),
-        (peer(12, 2), 1)
+        (peer(13, 3), 1),
+        "the first that can lead"
     );
+}
+
+#[test]
+fn an_object_that_never_was_in_the_map_is_corrected_too() {
+    let mut pd = Pd::new(1);
+    let older = pd.of("a");
+    pd.region(1).version.conf_ver += 1;
+    pd.load("a");
+    let asked = pd.insert(older).unwrap().into_region();
+    let current = vec![pd.of("a")];
+    pd.map
+        .on_epoch_not_match(&asked, current, 1, &pd.stores, pd.now, &mut pd.rng)
+        .unwrap();
+    assert_eq!(asked.invalid_reason(), Some(InvalidReason::EpochNotMatch));
+    assert!(pd.try_locate("a").is_some());
 }
 
 #[test]
