@@ -496,6 +496,12 @@ impl Cluster {
         self.world.reports.held_back = true;
     }
 
+    /// Whether stores keep what they know of regions from PD.
+    #[must_use]
+    pub const fn heartbeats_paused(&self) -> bool {
+        self.world.reports.held_back
+    }
+
     /// Stores tell PD what has changed meanwhile, and about later changes at once.
     pub fn resume_heartbeats(&mut self, now: Instant) {
         self.world.reports.held_back = false;

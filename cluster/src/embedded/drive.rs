@@ -135,9 +135,14 @@ impl EmbeddedCluster {
         self.drive(|cluster, now| cluster.pd_mut().stop_member(now, member));
     }
 
-    /// Starts a member of PD again.
+    /// Starts a member of PD again. Stores that find a PD anew tell it about all their regions, as real ones do.
     pub fn start_pd(&self, member: MemberId) {
-        self.drive(|cluster, now| cluster.pd_mut().start_member(now, member));
+        self.drive(|cluster, now| {
+            cluster.pd_mut().start_member(now, member);
+            if !cluster.heartbeats_paused() {
+                cluster.heartbeat_now(now);
+            }
+        });
     }
 
     /// Makes a member of PD the leader, at once.

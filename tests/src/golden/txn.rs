@@ -189,14 +189,14 @@ impl Replay {
     }
 
     fn compare(&self, rpc: &str, step: &Value, reply: Reply) -> Result<Step, String> {
-        if let Err(status) = &reply {
-            if status.message().starts_with("not yet:") {
-                let command = Command::by_path(&self.messages.method(rpc)?.path);
-                let reason = command.and_then(not_yet::command);
-                return Ok(Step::NotYet(
-                    reason.unwrap_or("a method that is not served").to_owned(),
-                ));
-            }
+        if let Err(status) = &reply
+            && status.message().starts_with("not yet:")
+        {
+            let command = Command::by_path(&self.messages.method(rpc)?.path);
+            let reason = command.and_then(not_yet::command);
+            return Ok(Step::NotYet(
+                reason.unwrap_or("a method that is not served").to_owned(),
+            ));
         }
         let mut actual = self.json(rpc, reply)?;
         let mut expected = Map::new();
