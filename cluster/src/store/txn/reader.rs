@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
         Ok(match write.last_change {
             LastChange::Exist { ts, versions } => LastChange::Exist {
                 ts,
-                versions: versions + 1,
+                versions: versions.saturating_add(1),
             },
             LastChange::NotExist => LastChange::NotExist,
             LastChange::Unknown => match self.visible(key, commit_ts, self.start_ts)? {

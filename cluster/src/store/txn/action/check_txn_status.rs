@@ -58,7 +58,7 @@ pub(in crate::store::txn) struct Question {
 }
 
 fn has_expired(lock: &Lock, current_ts: u64) -> bool {
-    physical(lock.ts).saturating_add(lock.ttl) < physical(current_ts)
+    physical(lock.ts).wrapping_add(lock.ttl) < physical(current_ts)
 }
 
 /// With the transaction's lock on the key.

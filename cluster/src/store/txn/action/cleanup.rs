@@ -28,7 +28,7 @@ pub(in crate::store::txn) fn cleanup(
         None => reader.load_lock(key)?,
     };
     let lives = |ts: u64, ttl: u64| {
-        current_ts != 0 && physical(ts).saturating_add(ttl) >= physical(current_ts)
+        current_ts != 0 && physical(ts).wrapping_add(ttl) >= physical(current_ts)
     };
     let other = match held {
         Some(Held::One(lock)) if lock.ts == reader.start_ts => {

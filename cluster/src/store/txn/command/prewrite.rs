@@ -79,8 +79,9 @@ impl World {
         };
         let kind = match q.for_update_ts {
             0 => TxnKind::Optimistic {
-                skip_constraint_check: q.skip_constraint_check
-                    || self.range_is_empty(&mut mutations),
+                // They are sorted in any case.
+                skip_constraint_check: self.range_is_empty(&mut mutations)
+                    || q.skip_constraint_check,
             },
             for_update_ts => TxnKind::Pessimistic { for_update_ts },
         };
