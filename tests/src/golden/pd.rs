@@ -1,6 +1,6 @@
 //! Replays recordings of a real placement driver against the embedded one.
 //!
-//! Every step of a recording is done to a [`Pd`] of its own; what comes back is compared as the recordings' README
+//! Every step of a recording is done to a `Pd` of its own; what comes back is compared as the recordings' README
 //! says. Steps that the model cannot do yet are counted with a reason, never left out.
 
 use std::collections::{BTreeMap, VecDeque};
