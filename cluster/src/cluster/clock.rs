@@ -17,7 +17,6 @@ impl Cluster {
             self.world.hold_elections();
             self.world.run_lock_timers();
             self.retry_parked();
-            self.collect_finished();
         }
         self.world.now = self.world.now.max(now);
         self.world.pd.advance(self.world.now);

@@ -246,7 +246,6 @@ impl Cluster {
     fn stores_changed(&mut self) {
         self.world.watch_leaders();
         self.retry_parked();
-        self.collect_finished();
     }
 }
 

@@ -353,6 +353,7 @@ impl Cluster {
                 }
             }
         }
+        self.collect_finished();
         self.world.report_changes();
     }
 
