@@ -16,7 +16,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use tikv_core::failure::Failure;
 
-use crate::{RegionId, StoreId};
+use crate::{RegionId, StoreId, redact::server_text};
 
 pub use detail::Detail;
 pub use kind::ErrorKind;
@@ -261,7 +261,7 @@ impl fmt::Display for Error {
         if !context.operation.is_empty() {
             write!(f, "{}: ", context.operation)?;
         }
-        write!(f, "{message}{}", Circumstances(context))?;
+        write!(f, "{}{}", server_text(message), Circumstances(context))?;
         if self.0.undetermined {
             f.write_str("; the write may have been applied")?;
         }
@@ -324,7 +324,7 @@ impl fmt::Debug for Error {
         let inner = &*self.0;
         f.debug_struct("Error")
             .field("kind", &inner.kind)
-            .field("message", &inner.message)
+            .field("message", &server_text(&inner.message))
             .field("advice", &inner.advice)
             .field("undetermined", &inner.undetermined)
             .field("context", &inner.context)

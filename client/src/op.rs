@@ -17,6 +17,7 @@ use crate::{
     Result,
     driver::{Drive, Hooks, Hub, Limit},
     error::Error,
+    redact::server_text,
 };
 
 /// A call that was made but not begun: it begins when it is first polled (awaited).
@@ -93,7 +94,7 @@ impl<T, M: Machine<Output = Result<T, Failure>>> Run<M> {
         let _entered = self.span.enter();
         let end = ready!(self.drive.poll_drive(cx));
         Poll::Ready(end.map_err(|failure| {
-            tracing::debug!(target: "tikv", %failure, "failed");
+            tracing::debug!(target: "tikv", failure = %server_text(&failure.to_string()), "failed");
             self.drive.explain(failure, self.name)
         }))
     }

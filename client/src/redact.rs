@@ -1,6 +1,7 @@
 //! Whether user data may appear in texts.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -50,5 +51,69 @@ pub(crate) fn write_bytes(f: &mut fmt::Formatter<'_>, name: &str, bytes: &[u8]) 
         Redaction::On => write!(f, "{name}({} bytes)", bytes.len()),
         Redaction::Marker => write!(f, "{name}(‹{}›)", bytes.escape_ascii()),
         Redaction::Off => write!(f, "{name}(b\"{}\")", bytes.escape_ascii()),
+    }
+}
+
+/// A text of a server's, as the mode allows. TiKV and PD write keys into their texts in hexadecimal; what looks like one is
+/// hidden: sixteen hexadecimal digits or more, or any that follow the word "key" closely.
+pub(crate) fn server_text(text: &str) -> Cow<'_, str> {
+    /// How far behind "key" hexadecimal digits are still taken for one, in bytes.
+    const NEAR: usize = 8;
+    if redaction() == Redaction::Off {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut since_key = usize::MAX;
+    while let Some(first) = rest.chars().next() {
+        let len = rest
+            .find(|c: char| !c.is_ascii_alphanumeric())
+            .unwrap_or(rest.len());
+        let (word, after) = rest.split_at(if len == 0 { first.len_utf8() } else { len });
+        let is_hex = len > 0 && word.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_hex && (len >= 16 || (len >= 2 && since_key <= NEAR)) {
+            match redaction() {
+                Redaction::Marker => shown.extend(["‹", word, "›"]),
+                _ => shown.push('?'),
+            }
+            // Ranges and lists of keys follow one another.
+            since_key = 0;
+        } else {
+            shown.push_str(word);
+            let names_keys =
+                word.to_ascii_lowercase().ends_with("key") || word.eq_ignore_ascii_case("keys");
+            since_key = if names_keys {
+                0
+            } else {
+                since_key.saturating_add(word.len())
+            };
+        }
+        rest = after;
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_in_a_servers_words_are_hidden_and_numbers_are_not() {
+        for (words, shown) in [
+            (
+                "Key mode mismatched, mode: V1, key: 61",
+                "Key mode mismatched, mode: V1, key: ?",
+            ),
+            (
+                "Key 7480000000000000FF is out of [region 4] [6162, 6163)",
+                "Key ? is out of [region 4] [6162, 6163)",
+            ),
+            ("start_key=6162 end_key=6164", "start_key=? end_key=?"),
+            ("region 123456 at 470710218878877697", "region 123456 at ?"),
+            ("raw TTL is not enabled", "raw TTL is not enabled"),
+            ("", ""),
+        ] {
+            assert_eq!(server_text(words), shown);
+        }
     }
 }

@@ -236,7 +236,13 @@ impl Service for Loader {
     fn on(&mut self, cx: &mut Cx<'_>, event: ServiceEvent<Locate>, answers: &mut Answers<Answer>) {
         match event {
             ServiceEvent::Asked(ticket, question, deadline) => {
-                if let Some(regions) = cached(cx, &question) {
+                // The first to ask waits for a region to be loaded anew; the others go on with what is known.
+                let known = cached(cx, &question);
+                let reload = known
+                    .iter()
+                    .flatten()
+                    .any(|region| region.take_reload().is_some());
+                if let Some(regions) = known.filter(|_| !reload) {
                     return answers.give(ticket, Ok(regions));
                 }
                 let under_way = self.under_way(&question);
@@ -271,9 +277,7 @@ fn cached(cx: &Cx<'_>, question: &Locate) -> Option<Vec<RegionRef>> {
         Locate::Keys(_) | Locate::Range { .. } | Locate::Store(_) => return None,
     };
     match lookup {
-        Lookup::Hit(region) => Some(vec![region]),
-        // The first to ask waits for the region to be loaded anew; the others go on with what is known.
-        Lookup::Reload(region, _) => region.take_reload().is_none().then(|| vec![region]),
+        Lookup::Hit(region) | Lookup::Reload(region, _) => Some(vec![region]),
         Lookup::Miss(_) => None,
     }
 }

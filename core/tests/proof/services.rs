@@ -127,6 +127,10 @@ fn a_region_that_is_to_be_loaded_anew_is_asked_for() {
     let mut loader = Servant::start(&facts, Loader::new());
     let ticket = loader.ask_soon(key("k"));
     assert_eq!(commands(&loader.sent()), [Command::GetRegion]);
+    // Who asks meanwhile goes on with what is known.
+    let another = loader.ask_soon(key("k"));
+    assert_eq!(ids(loader.answer_to(another)), [2]);
+    assert_eq!(commands(&loader.sent()), [Command::GetRegion]);
     let mut moved = three();
     moved[1] = moved[1].clone().led_by(3);
     serve(&mut loader, &Model::new(&moved, &[]));
