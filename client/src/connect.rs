@@ -86,11 +86,14 @@ impl Client {
         if self.owns_transport {
             let mut closing = links.transport.close();
             let mut late = runtime.sleep_until(deadline);
-            std::future::poll_fn(|cx| match closing.as_mut().poll(cx) {
-                std::task::Poll::Pending => late.as_mut().poll(cx),
-                ready => ready,
+            let closed = std::future::poll_fn(|cx| match closing.as_mut().poll(cx) {
+                std::task::Poll::Pending => late.as_mut().poll(cx).map(|()| false),
+                std::task::Poll::Ready(()) => std::task::Poll::Ready(true),
             })
             .await;
+            if !closed {
+                return Err(Error::deadline("close"));
+            }
         }
         while self.hub.running() > 0 {
             if runtime.now() >= deadline {

@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_call_is_one_flat_value_that_can_move_between_threads() {
-        // Kept inline on purpose, so it must stay small enough to be moved about. The back-off account is 200 of it.
+        // Kept inline on purpose, so it must stay small enough to be moved about.
         let size = is_send::<Op<'static, Option<crate::Value>>>();
         assert!(size <= 800, "{size} bytes");
     }

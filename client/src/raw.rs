@@ -96,7 +96,7 @@ impl RawClient {
         };
         // client-go: 30 s for the attempt, of which the store may use 20 s.
         let limited = CallOptions {
-            max_execution: timeouts.rpc * 2 / 3,
+            max_execution: timeouts.rpc / 3 * 2,
             ..plain.clone()
         };
         Self {

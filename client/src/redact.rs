@@ -71,7 +71,9 @@ pub(crate) fn server_text(text: &str) -> Cow<'_, str> {
             .unwrap_or(rest.len());
         let (word, after) = rest.split_at(if len == 0 { first.len_utf8() } else { len });
         let is_hex = len > 0 && word.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_hex && (len >= 16 || (len >= 2 && since_key <= NEAR)) {
+        // Ids and timestamps are decimal, and have up to twenty digits.
+        let is_number = len <= 20 && word.bytes().all(|b| b.is_ascii_digit());
+        if is_hex && ((len >= 16 && !is_number) || (len >= 2 && since_key <= NEAR)) {
             match redaction() {
                 Redaction::Marker => shown.extend(["‹", word, "›"]),
                 _ => shown.push('?'),
@@ -109,7 +111,10 @@ mod tests {
                 "Key ? is out of [region 4] [6162, 6163)",
             ),
             ("start_key=6162 end_key=6164", "start_key=? end_key=?"),
-            ("region 123456 at 470710218878877697", "region 123456 at ?"),
+            (
+                "cluster id 42 where 7000000000000000001 was expected",
+                "cluster id 42 where 7000000000000000001 was expected",
+            ),
             ("raw TTL is not enabled", "raw TTL is not enabled"),
             ("", ""),
         ] {

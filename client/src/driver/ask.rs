@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -17,6 +17,13 @@ use tikv_core::{
     port::BoxFuture,
     time::Instant,
 };
+
+fn send<M>(sender: &Mutex<mpsc::Sender<M>>, mail: M) -> Result<(), mpsc::TrySendError<M>> {
+    sender
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .try_send(mail)
+}
 
 /// What arrives in a service's mailbox.
 #[derive(Debug)]
@@ -33,14 +40,15 @@ pub(super) enum Mail<Q, A> {
 /// The sending side of a service's mailbox. Bounded: when it is full, the asker is told so.
 #[derive(Debug)]
 pub(super) struct Mailbox<Q, A> {
-    sender: mpsc::Sender<Mail<Q, A>>,
+    /// One sender for everybody: every clone of it would add a place to the mailbox, and there would be no bound.
+    sender: Arc<Mutex<mpsc::Sender<Mail<Q, A>>>>,
     tickets: Arc<AtomicU64>,
 }
 
 impl<Q, A> Clone for Mailbox<Q, A> {
     fn clone(&self) -> Self {
         Self {
-            sender: self.sender.clone(),
+            sender: Arc::clone(&self.sender),
             tickets: Arc::clone(&self.tickets),
         }
     }
@@ -51,7 +59,7 @@ impl<Q: Send + 'static, A: Send + 'static> Mailbox<Q, A> {
         let (sender, receiver) = mpsc::channel(size);
         (
             Self {
-                sender,
+                sender: Arc::new(Mutex::new(sender)),
                 tickets: Arc::new(AtomicU64::new(0)),
             },
             receiver,
@@ -62,18 +70,21 @@ impl<Q: Send + 'static, A: Send + 'static> Mailbox<Q, A> {
     pub(super) fn put(&self, question: Q, deadline: Instant) -> Asking<A> {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (answer, receiver) = oneshot::channel();
-        let mut sender = self.sender.clone();
-        match sender.try_send(Mail::Ask {
-            ticket,
-            question,
-            deadline,
-            answer,
-        }) {
+        let sender = Arc::clone(&self.sender);
+        match send(
+            &sender,
+            Mail::Ask {
+                ticket,
+                question,
+                deadline,
+                answer,
+            },
+        ) {
             Ok(()) => Asking::Waiting {
                 receiver,
                 forget: Some(Box::new(move || {
                     // If the mailbox is full, the question simply ends at its deadline.
-                    let _ = sender.try_send(Mail::Forget(ticket));
+                    let _ = send(&sender, Mail::Forget(ticket));
                 })),
             },
             Err(e) if e.is_full() => {
@@ -137,5 +148,22 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         self.0.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_that_nobody_reads_fills_up_and_says_so() {
+        let (mailbox, _unread) = Mailbox::<u32, ()>::new(8);
+        let asked: Vec<Asking<()>> = (0..100)
+            .map(|n| mailbox.put(n, Instant::FAR_FUTURE))
+            .collect();
+        let refused = asked
+            .iter()
+            .filter(|a| matches!(a, Asking::Refused(FailureKind::Overloaded(_))));
+        assert_eq!(refused.count(), 100 - 9, "8 places, and one for the sender");
     }
 }

@@ -119,7 +119,13 @@ impl LivenessService {
             _ => Liveness::Unreachable,
         };
         let id = self.checks[index].store;
-        if let Some(store) = cx.facts.stores.get(id) {
+        let store = cx.facts.stores.get(id);
+        let liveness = match (&store, answer) {
+            // Nothing was sent: that says something of this client, and nothing of the store.
+            (Some(store), Err(SendError::Refused(_) | SendError::Closed)) => store.liveness(),
+            _ => liveness,
+        };
+        if let Some(store) = store {
             store.set_liveness(liveness);
         }
         self.answer(id, answers);

@@ -27,6 +27,9 @@ use super::call::PdCall;
 /// The most regions in one answer of PD (client-go's `defaultRegionsPerBatch`).
 const PAGE: i32 = 128;
 
+/// How often one look-up pauses because PD does not know the region.
+const MAX_PAUSES: u32 = 2;
+
 /// What a look-up found. Stores are in the facts already; regions are for the loader to insert.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Found {
@@ -168,17 +171,14 @@ impl Load {
         matches!(&self.what, Locate::EndKey(key) if !key.is_empty() && region.start == *key)
     }
 
-    /// Whether a list answers the question: the first of several keys, or the start of the range, must be in it.
+    /// Whether a list answers the question: the start of a range must be in it. Of several keys any will do; whoever
+    /// misses another asks again.
     fn is_enough(&self, regions: &[RegionInfo]) -> bool {
-        let first = match &self.what {
-            Locate::Range { start, .. } => start,
-            Locate::Keys(keys) => match keys.first() {
-                Some(first) => first,
-                None => return true,
-            },
-            _ => return !regions.is_empty(),
-        };
-        regions.iter().any(|region| region.contains(first))
+        match &self.what {
+            Locate::Range { start, .. } => regions.iter().any(|region| region.contains(start)),
+            Locate::Keys(keys) => keys.is_empty() || !regions.is_empty(),
+            _ => !regions.is_empty(),
+        }
     }
 
     /// The regions are there; their stores must be known too before anybody can be asked.
@@ -207,7 +207,12 @@ impl Load {
         self.step(cx, Event::Start)
     }
 
+    /// PD does not know the region (yet). After a few tries the look-up ends empty-handed, so that it does not keep others
+    /// from theirs; whoever asked pauses and asks again.
     fn pause(&mut self, cx: &mut Cx<'_>) -> Step {
+        if self.backoff.total_times() >= MAX_PAUSES {
+            return self.end(Ok(Found::default()));
+        }
         let cause = Cause::new(CauseKind::PdRegionMissing);
         match self.backoff.next(BackoffKind::PdRpc, cause, cx.rng()) {
             Ok(sleep) if cx.now < self.deadline => {

@@ -99,6 +99,10 @@ impl MemberService {
         match check_header(reply.header.as_ref(), cx) {
             Header::Fine => {}
             Header::AskAgain(why) => return self.complaints.push(format!("{from}: {why}")),
+            // One member's trouble is not the others'; but another cluster is no place to go on asking.
+            Header::Fatal(failure) if !matches!(failure.kind, FailureKind::WrongCluster { .. }) => {
+                return self.complaints.push(format!("{from}: {failure}"));
+            }
             Header::Fatal(failure) => {
                 self.end_round(cx);
                 return self.answer(answers, &Err(failure));

@@ -105,10 +105,7 @@ impl<R: KeyRequest> KeyCall<R> {
     fn locate(&mut self, cx: &mut Cx<'_>, rest: Rest<R>) -> Option<Result<R::Output, Failure>> {
         match rest.request.place().lookup(cx) {
             Lookup::Hit(region) => self.call(cx, region, rest),
-            // One of those who see the wish to have the region loaded anew does it; the others go on with what is known.
-            Lookup::Reload(region, _) if region.take_reload().is_none() => {
-                self.call(cx, region, rest)
-            }
+            // The loader decides who waits for a region to be loaded anew, and answers the others at once.
             Lookup::Reload(..) | Lookup::Miss(_) => {
                 if cx.now >= cx.deadline {
                     return self.fail(rest.backoff.too_late(Doing::Locating), &rest);

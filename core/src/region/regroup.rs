@@ -140,7 +140,7 @@ impl<P: Plan> Regroup<P> {
                     return self.fail(cx, failure);
                 }
             }
-            while self.calls.len() < usize::from(CONCURRENCY) {
+            while self.calls.len() + self.held.len() < usize::from(CONCURRENCY) {
                 let Some(work) = self.todo.pop_front() else {
                     break;
                 };
