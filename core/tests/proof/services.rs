@@ -1,7 +1,7 @@
 //! What operations wait for together: the loader, the members, liveness. Stories first, then many random ways on which every
 //! question must be answered once, and by its deadline (the kit checks that).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tikv_core::{
@@ -9,7 +9,9 @@ use tikv_core::{
     failure::{Failure, FailureKind},
     machine::{Action, Locate, Reply as Told},
     pd::{LivenessService, Loader, MemberService, Members},
-    rpc::{Command, Health, PdReply, PdRequest, Reply, Request, Rpc},
+    raw::Get,
+    region::{CallOptions, KeyCall},
+    rpc::{ColumnFamily, Command, Health, PdReply, PdRequest, Reply, Request, Rpc},
     time::Instant,
 };
 use tikv_proto::pdpb::{self, ErrorType};
@@ -19,6 +21,7 @@ use crate::support::{
         CLUSTER, NOW, PD, Spec, at, cluster, error_header, facts_with, header, nobody_known,
         nothing_known, one_region, region,
     },
+    hand::Hand,
     model::Model,
     replies,
     servant::Servant,
@@ -136,6 +139,26 @@ fn a_region_that_is_to_be_loaded_anew_is_asked_for() {
     serve(&mut loader, &Model::new(&moved, &[]));
     assert_eq!(ids(loader.answer_to(ticket)), [2]);
     assert_eq!(at(&facts, "k").leader(), 2);
+}
+
+#[test]
+fn a_get_of_a_region_that_is_to_be_loaded_anew_makes_the_loader_ask_pd() {
+    let facts = cluster(&three());
+    at(&facts, "k").mark_reload_on_access();
+    let get = Get {
+        key: "k".into(),
+        cf: ColumnFamily::Default,
+    };
+    let call = KeyCall::new(get, Arc::new(CallOptions::default()));
+    let mut get = Hand::start(&facts, call);
+    let mut loader = Servant::start(&facts, Loader::new());
+    let ticket = loader.ask_soon(get.wants().clone());
+    assert_eq!(commands(&loader.sent()), [Command::GetRegion]);
+    serve(&mut loader, &Model::new(&three(), &[]));
+    assert_eq!(ids(loader.answer_to(ticket)), [2]);
+    get.located(&three()[1..2]);
+    assert_eq!(get.sent().command(), Command::RawGet);
+    get.cancel().unwrap_err();
 }
 
 #[test]
