@@ -354,7 +354,13 @@ impl<R: RegionRequest> RegionCall<R> {
         let cause = self.cause(kind);
         self.last = Some(cause);
         cx.facts.retries.count(kind);
-        match verdict {
+        // A store also says so of commands that it had proposed when its peer was replaced; such a one may still be applied.
+        let in_doubt = kind == CauseKind::StaleCommand && R::WRITES && !R::IDEMPOTENT;
+        match if in_doubt {
+            Verdict::Undetermined
+        } else {
+            verdict
+        } {
             Verdict::Retry => self.next(cx),
             Verdict::RetryAfter(kind) => self.pause(cx, kind, cause, Then::Retry),
             Verdict::Relocate(None) => self.done(Ok(Outcome::Relocate)),
