@@ -40,12 +40,6 @@ impl Account {
             .next(kind, cause, rng)
     }
 
-    /// An account for a part of the operation that goes on by itself.
-    #[must_use]
-    pub fn fork(&self) -> Self {
-        Self(self.0.as_ref().map(|backoff| Box::new(backoff.fork())))
-    }
-
     /// The failure that was slept for last.
     #[must_use]
     pub fn last_cause(&self) -> Option<Cause> {
