@@ -1,7 +1,7 @@
 //! Many machines of one kind side by side, a bounded number at a time.
 //!
 //! ```text
-//!   push(id, m) --> queue --(free slot)--> running --(Some(output))--> finished
+//!   push(m) --> queue --(free slot)--> running --(Some(output))--> finished
 //! ```
 
 use std::collections::VecDeque;
@@ -14,11 +14,10 @@ use super::{Cx, Event, Machine};
 /// former tenant of a slot is stale for the present one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FanOut<M> {
-    slots: Vec<Option<(u32, M)>>,
-    queue: VecDeque<(u32, M)>,
+    slots: Vec<Option<M>>,
+    queue: VecDeque<M>,
     limit: u16,
     running: u16,
-    started: u32,
 }
 
 impl<M: Machine> FanOut<M> {
@@ -30,16 +29,12 @@ impl<M: Machine> FanOut<M> {
             queue: VecDeque::new(),
             limit: limit.max(1),
             running: 0,
-            started: 0,
         }
     }
 
-    /// Queues a machine; it starts with the next [`FanOut::fill`] that finds a free slot. Returns its number.
-    pub fn push(&mut self, machine: M) -> u32 {
-        let id = self.started;
-        self.started += 1;
-        self.queue.push_back((id, machine));
-        id
+    /// Queues a machine; it starts with the next [`FanOut::fill`] that finds a free slot.
+    pub fn push(&mut self, machine: M) {
+        self.queue.push_back(machine);
     }
 
     /// How many machines run or wait.
@@ -63,7 +58,7 @@ impl<M: Machine> FanOut<M> {
     /// Starts queued machines while there are free slots. Appends those that ended at once to `finished`.
     pub fn fill(&mut self, cx: &mut Cx<'_>, finished: &mut Vec<(M, M::Output)>) {
         while self.running < self.limit {
-            let Some((id, mut machine)) = self.queue.pop_front() else {
+            let Some(mut machine) = self.queue.pop_front() else {
                 return;
             };
             let slot = self.free_slot();
@@ -71,7 +66,7 @@ impl<M: Machine> FanOut<M> {
             match machine.on(&mut cx.child(index), Event::Start) {
                 Some(output) => finished.push((machine, output)),
                 None => {
-                    self.slots[slot] = Some((id, machine));
+                    self.slots[slot] = Some(machine);
                     self.running += 1;
                 }
             }
@@ -86,9 +81,9 @@ impl<M: Machine> FanOut<M> {
         let Some(tenant) = self.slots.get_mut(usize::from(slot)) else {
             return;
         };
-        let Some((_, machine)) = tenant else { return };
+        let Some(machine) = tenant else { return };
         if let Some(output) = machine.on(&mut cx.child(slot), event)
-            && let Some((_, machine)) = tenant.take()
+            && let Some(machine) = tenant.take()
         {
             self.running -= 1;
             finished.push((machine, output));
@@ -99,7 +94,7 @@ impl<M: Machine> FanOut<M> {
     pub fn cancel(&mut self, cx: &mut Cx<'_>) {
         self.queue.clear();
         for (slot, tenant) in self.slots.iter_mut().enumerate() {
-            if let Some((_, mut machine)) = tenant.take() {
+            if let Some(mut machine) = tenant.take() {
                 let ended = machine.on(
                     &mut cx.child(u16::try_from(slot).unwrap_or(u16::MAX)),
                     Event::Cancel,
@@ -110,9 +105,9 @@ impl<M: Machine> FanOut<M> {
         self.running = 0;
     }
 
-    /// The machines that run now, with their numbers.
+    /// The machines that run now.
     pub fn iter(&self) -> impl Iterator<Item = &M> {
-        self.slots.iter().flatten().map(|(_, machine)| machine)
+        self.slots.iter().flatten()
     }
 
     fn free_slot(&mut self) -> usize {

@@ -145,7 +145,8 @@ pub(super) fn uint_len(field: u32, value: u64) -> usize {
     }
 }
 
-fn put_uint(field: u32, value: u64, out: &mut BytesMut) {
+/// Appends a number; zero, the default, is left out.
+pub(super) fn put_uint(field: u32, value: u64, out: &mut BytesMut) {
     if value != 0 {
         encode_key(field, WireType::Varint, out);
         encode_varint(value, out);

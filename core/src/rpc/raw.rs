@@ -12,6 +12,8 @@ use prost::{
 };
 use tikv_proto::errorpb;
 
+use super::head::put_uint;
+
 use super::head::uint_len;
 
 /// A RocksDB column family of a store.
@@ -164,13 +166,6 @@ fn put_bytes(field: u32, value: &[u8], out: &mut BytesMut) {
         encode_key(field, WireType::LengthDelimited, out);
         encode_varint(value.len() as u64, out);
         out.put_slice(value);
-    }
-}
-
-fn put_uint(field: u32, value: u64, out: &mut BytesMut) {
-    if value != 0 {
-        encode_key(field, WireType::Varint, out);
-        encode_varint(value, out);
     }
 }
 
